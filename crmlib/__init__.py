@@ -1,0 +1,43 @@
+"""An analytical CRM workbench: from a company's files to a marketer's call list.
+
+The modules a notebook needs are reachable flat: ``from crmlib import features, metrics, plots, propensity, warehouse``.
+They are imported on first use, so that a dashboard pays only for what it shows.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "call_list": "crmlib.decisions.call_list",
+    "export": "crmlib.decisions.export",
+    "features": "crmlib.features",
+    "metrics": "crmlib.models.metrics",
+    "panels": "crmlib.views.panels",
+    "plots": "crmlib.views.plots",
+    "propensity": "crmlib.models.propensity",
+    "registry": "crmlib.models.registry",
+    "samples": "crmlib.samples",
+    "warehouse": "crmlib.warehouse",
+}
+
+__all__ = ["__version__", *_MODULES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from crmlib import features, samples, warehouse
+    from crmlib.decisions import call_list, export
+    from crmlib.models import metrics, propensity, registry
+    from crmlib.views import panels, plots
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    raise AttributeError(f"module crmlib has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

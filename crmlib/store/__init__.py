@@ -1,0 +1,1 @@
+"""The operational store: version pointer, loads, runs, models, scores, exports."""

@@ -1,0 +1,129 @@
+"""The tables of the operational store: small mutable state, in SQLite or PostgreSQL.
+
+Times are UTC. JSON columns hold plain dictionaries.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Declarative base of the store's tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012
+
+
+class Version(Base):
+    """A warehouse version: numbered when its building begins, ``published`` once complete on disk and served."""
+
+    __tablename__ = "warehouse_versions"
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    parent: Mapped[int | None]
+    state: Mapped[str] = mapped_column(String(16))  # building, published, pruned, failed
+    file: Mapped[str] = mapped_column(Text)  # name below the warehouse folder
+    format_version: Mapped[int]
+    created_at: Mapped[dt.datetime]
+    published_at: Mapped[dt.datetime | None]
+    rows: Mapped[int | None] = mapped_column(BigInteger)
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Pointer(Base):
+    """Which version is served; swapped by compare-and-set on ``version``."""
+
+    __tablename__ = "warehouse_pointer"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)  # always "served"
+    version: Mapped[int | None] = mapped_column(ForeignKey("warehouse_versions.version"))
+
+
+class Load(Base):
+    """One load of files or tables: what came in, what was refused, which version it made."""
+
+    __tablename__ = "loads"
+
+    load_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    state: Mapped[str] = mapped_column(String(16))  # running, accepted, rejected, unchanged, failed
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[dt.datetime | None]
+    recorded_at: Mapped[dt.datetime]  # the time of knowledge given to changed rows
+    fingerprint: Mapped[str] = mapped_column(String(64), index=True)  # of all sources and the mapping
+    sources: Mapped[dict[str, Any]]  # file or table -> {sha256, rows}
+    counts: Mapped[dict[str, Any] | None]  # table -> {input, accepted, quarantined, unchanged}
+    quarantine: Mapped[str | None] = mapped_column(Text)  # file below the data folder
+    version: Mapped[int | None]
+    message: Mapped[str | None] = mapped_column(Text)
+
+
+class Run(Base):
+    """One execution of a job or notebook; its state is never only in the notebook."""
+
+    __tablename__ = "runs"
+
+    run_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(32))  # notebook, demo, train, score, load
+    name: Mapped[str] = mapped_column(Text)
+    parameters: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))  # running, succeeded, failed, interrupted
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[dt.datetime | None]
+    pid: Mapped[int | None]
+    exit_code: Mapped[int | None]
+    warehouse_version: Mapped[int | None]
+    output: Mapped[str | None] = mapped_column(Text)  # file below the data folder
+    message: Mapped[str | None] = mapped_column(Text)
+
+
+class Model(Base):
+    """A fitted model: where its files are, what it was fitted on, how well it did."""
+
+    __tablename__ = "models"
+    __table_args__ = (UniqueConstraint("name", "model_version"),)
+
+    model_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(64))  # propensity …
+    model_version: Mapped[int]
+    folder: Mapped[str] = mapped_column(Text)  # below the data folder
+    checksum: Mapped[str] = mapped_column(String(64))
+    warehouse_version: Mapped[int]
+    as_of: Mapped[dt.date]  # the latest date whose outcomes it was fitted or calibrated on
+    created_at: Mapped[dt.datetime]
+    metrics: Mapped[dict[str, Any]]
+
+
+class ScoreSet(Base):
+    """One table of scores on disk: which model, which warehouse version, as of when."""
+
+    __tablename__ = "score_sets"
+    __table_args__ = (Index("ix_score_sets_latest", "model", "as_of"),)
+
+    score_set_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(String(64))
+    model_version: Mapped[int]
+    warehouse_version: Mapped[int]
+    as_of: Mapped[dt.date]
+    file: Mapped[str] = mapped_column(Text)  # below the data folder
+    checksum: Mapped[str] = mapped_column(String(64))
+    rows: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[dt.datetime]
+
+
+class Export(Base):
+    """An export of customer data: written before the file is released."""
+
+    __tablename__ = "exports"
+
+    export_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    requested_at: Mapped[dt.datetime]
+    actor: Mapped[str] = mapped_column(Text)
+    purpose: Mapped[str] = mapped_column(Text)
+    content: Mapped[dict[str, Any]]  # product, cut-off, model and warehouse versions, as_of
+    rows: Mapped[int] = mapped_column(BigInteger)
+    checksum: Mapped[str] = mapped_column(String(64))
+    file: Mapped[str] = mapped_column(Text)  # below the data folder

@@ -1,0 +1,1 @@
+"""What is known: the canonical tables, loads, immutable versions, snapshots and data quality."""
