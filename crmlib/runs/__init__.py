@@ -1,0 +1,1 @@
+"""Execution: notebooks through papermill, the jobs behind the command line, the doctor."""

@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from crmlib.store import processes
+
 
 class Base(DeclarativeBase):
     """Declarative base of the store's tables."""
@@ -32,6 +34,7 @@ class Version(Base):
     published_at: Mapped[dt.datetime | None]
     rows: Mapped[int | None] = mapped_column(BigInteger)
     bytes: Mapped[int | None] = mapped_column(BigInteger)
+    process: Mapped[str | None] = mapped_column(Text, default=processes.me)  # who builds it
 
 
 class Pointer(Base):
@@ -49,7 +52,7 @@ class Load(Base):
     __tablename__ = "loads"
 
     load_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    state: Mapped[str] = mapped_column(String(16))  # running, accepted, rejected, unchanged, failed
+    state: Mapped[str] = mapped_column(String(16))  # running, accepted, rejected, unchanged, failed, interrupted
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime | None]
     recorded_at: Mapped[dt.datetime]  # the time of knowledge given to changed rows
@@ -59,6 +62,7 @@ class Load(Base):
     quarantine: Mapped[str | None] = mapped_column(Text)  # file below the data folder
     version: Mapped[int | None]
     message: Mapped[str | None] = mapped_column(Text)
+    process: Mapped[str | None] = mapped_column(Text, default=processes.me)
 
 
 class Run(Base):
@@ -73,7 +77,7 @@ class Run(Base):
     state: Mapped[str] = mapped_column(String(16))  # running, succeeded, failed, interrupted
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime | None]
-    pid: Mapped[int | None]
+    process: Mapped[str | None] = mapped_column(Text, default=processes.me)
     exit_code: Mapped[int | None]
     warehouse_version: Mapped[int | None]
     output: Mapped[str | None] = mapped_column(Text)  # file below the data folder

@@ -1,0 +1,79 @@
+# Everything runs in .venv; the system's Python is only used to create it.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
+SHELL := /bin/sh
+
+.PHONY: help demo test setup setup-dev system lint types unit bench lab dashboards doctor lock docs screenshots clean
+
+help:           ## say what the targets do
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ —/'
+
+demo: setup     ## set up, run the main job on the sample bank and serve the dashboards
+	$(BIN)/crm demo $(ARGS)
+
+test: setup-dev lint types unit  ## set up and run lint, types and tests
+
+setup: $(VENV)/.ready
+setup-dev: $(VENV)/.ready-dev
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null \
+	  || { rm -rf $(VENV); $(PYTHON) -m pip install --quiet --target .bootstrap virtualenv \
+	       && PYTHONPATH=.bootstrap $(PYTHON) -m virtualenv --quiet $(VENV) && rm -rf .bootstrap; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/uv
+	@echo "Setting up $(VENV) …"
+	@$(UV) pip install --quiet --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+	@echo "Adding the tools for tests …"
+	@$(UV) pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+lint: setup-dev ## ruff, import-linter and clean notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/nbstripout --verify --extra-keys "metadata.papermill cell.metadata.papermill" notebooks/*.ipynb dashboards/*.ipynb
+
+types: setup-dev ## mypy
+	$(BIN)/mypy
+
+unit: setup-dev ## tests with coverage
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=xml $(ARGS)
+
+system:         ## install the Debian packages the fullest tests want (root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql fonts-dejavu-core
+
+bench: setup-dev ## run every benchmark, pictures and figures into benchmarks/results
+	@set -e; for script in benchmarks/bench_*.py; do $(BIN)/python $$script; done
+
+lab: setup      ## open JupyterLab
+	$(BIN)/crm lab
+
+dashboards: setup ## serve the dashboards
+	$(BIN)/crm dashboards
+
+doctor: setup   ## say what is installed, where the data are and what is wrong
+	$(BIN)/crm doctor
+
+docs: setup     ## regenerate the generated documentation
+	$(BIN)/python -m crmlib.warehouse.schema_docs
+
+lock: $(BIN)/uv ## lock the newest versions within the bounds of pyproject.toml
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
+	  --extra build pyproject.toml -o requirements.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
+	  --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean:          ## remove the environment and caches, keep the data
+	rm -rf $(VENV) .bootstrap .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage coverage.xml *.egg-info

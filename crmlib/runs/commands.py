@@ -1,0 +1,231 @@
+"""The commands of ``crm``: their arguments, and what they print.
+
+Modules are imported inside the functions, so that `crm --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crmlib.errors import UsageError
+from crmlib.runs import clock
+from crmlib.runs.stages import Stages, shown, size
+
+# ruff: noqa: PLC0415
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its name, one line of help, the function that adds its arguments and the one that runs it."""
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Path], int | None]
+
+
+def _moment(text: str) -> dt.datetime:
+    """Return a date or time given on the command line as naive UTC; a bare date means the end of that day."""
+    try:
+        if len(text) == len("2025-03-31"):
+            return dt.datetime.combine(dt.date.fromisoformat(text), dt.time(23, 59, 59))
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write 2025-03-31 or 2025-03-31T18:00:00") from error
+    return moment.astimezone(dt.UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _load_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="CSV or Parquet files, or a database URL")
+    parser.add_argument("--mapping", required=True, type=Path, metavar="FILE", help="TOML file that names the columns")
+    parser.add_argument(
+        "--company", type=Path, metavar="FILE", help="company file to use from now on (copied to the data folder)"
+    )
+    parser.add_argument(
+        "--recorded-at", type=_moment, metavar="TIME", help="when the company knew changed rows (default: now)"
+    )
+    parser.add_argument(
+        "--max-bad-share",
+        type=_share,
+        default=0.01,
+        metavar="SHARE",
+        help="stop above this share of bad rows (default 0.01)",
+    )
+
+
+def _load(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import jobs
+
+    jobs.load(
+        given.sources,
+        given.mapping,
+        data=data,
+        company=given.company,
+        recorded_at=given.recorded_at or clock.now(),
+        max_bad_share=given.max_bad_share,
+        stages=Stages(),
+    )
+
+
+def _versions_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action", nargs="?", choices=["list", "prune"], default="list", help="prune removes old versions and orphans"
+    )
+    parser.add_argument(
+        "--keep", type=_positive, default=5, metavar="N", help="with prune: versions to keep (default 5)"
+    )
+
+
+def _versions(given: argparse.Namespace, data: Path) -> None:
+    from crmlib import paths, warehouse
+
+    if given.action == "prune":
+        removed = warehouse.prune(paths.warehouse(data), keep=given.keep, now=clock.now())
+        print(removed.to_string(index=False) if len(removed) else "nothing to remove")
+        return
+    found = warehouse.versions(paths.warehouse(data))
+    print(found.to_string(index=False) if len(found) else "no versions yet; load some data with `crm load`")
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="DATE", help="as known on this day (default: the last record)")
+    parser.add_argument("--columns", action="store_true", help="every column, not only a line per table")
+
+
+def _check(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import jobs
+
+    jobs.check(data, as_of=given.as_of, columns=given.columns)
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--within-days", type=_positive, default=90, metavar="N", help="horizon of the prediction (default 90)"
+    )
+    parser.add_argument(
+        "--as-of", metavar="DATE", help="latest date to test on (default: the last month's end with known outcomes)"
+    )
+    parser.add_argument("--seed", type=int, default=7)
+
+
+def _train(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import jobs
+
+    jobs.train(data, within_days=given.within_days, as_of=given.as_of, seed=given.seed, stages=Stages())
+
+
+def _score_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="DATE", help="score what was known on this day (default: the last record)")
+    parser.add_argument("--model-version", type=_positive, metavar="N", help="default: the newest")
+
+
+def _score(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import jobs
+
+    jobs.score(data, as_of=given.as_of, model_version=given.model_version, stages=Stages())
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebook", type=Path, help="the notebook, or the name of one in notebooks/")
+    parser.add_argument(
+        "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="may be given several times"
+    )
+
+
+def _run(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import notebooks, parameters
+
+    path = given.notebook
+    if not path.exists() and (Path("notebooks") / path.with_suffix(".ipynb").name).exists():
+        path = Path("notebooks") / path.with_suffix(".ipynb").name
+    values = parameters.parse(path, given.parameter)
+    output = notebooks.run(path, values, data=data, progress=True)
+    print(f"executed copy: {shown(output)} ({size(output)})")
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=0, help="port (default: the first free one from 8866)")
+
+
+def _dashboards(given: argparse.Namespace, data: Path) -> int:
+    from crmlib.runs import servers
+
+    return servers.dashboards(data, port=given.port)
+
+
+def _lab_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=0, help="port (default: the first free one from 8888)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the link")
+
+
+def _lab(given: argparse.Namespace, data: Path) -> int:
+    from crmlib.runs import servers
+
+    return servers.lab(data, port=given.port, browser=not given.no_browser)
+
+
+def _doctor(given: argparse.Namespace, data: Path) -> int:
+    from crmlib.runs import doctor
+
+    return doctor.report(data)
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--customers", type=_positive, default=50_000, metavar="N", help="size of the sample bank (default 50000)"
+    )
+    parser.add_argument("--seed", type=int, default=7, help="seed of the sample bank and the model (default 7)")
+    parser.add_argument("--no-serve", action="store_true", help="end with a summary instead of serving the dashboards")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port of the dashboards (default: the first free one from 8866)"
+    )
+
+
+def _demo(given: argparse.Namespace, data: Path) -> int:
+    from crmlib.runs import demo, servers
+
+    if given.customers < demo.FEWEST_CUSTOMERS:
+        raise UsageError(
+            f"--customers is {given.customers}; a model needs at least {demo.FEWEST_CUSTOMERS:,} made-up customers"
+        )
+    demo.run(data, customers=given.customers, seed=given.seed)
+    return 0 if given.no_serve else servers.dashboards(data, port=given.port)
+
+
+def _nothing(parser: argparse.ArgumentParser) -> None:
+    """A command without arguments of its own."""
+
+
+COMMANDS = [
+    Command("demo", "the main job on a made-up bank: from files to a call list on a dashboard", _demo_arguments, _demo),
+    Command("load", "bring files or database tables into the warehouse", _load_arguments, _load),
+    Command("versions", "list the versions of the warehouse, or remove old ones", _versions_arguments, _versions),
+    Command("check", "quality and freshness of the data", _check_arguments, _check),
+    Command("train", "fit, calibrate and test the propensity model of every product", _train_arguments, _train),
+    Command("score", "score every customer and make the call lists", _score_arguments, _score),
+    Command("run", "execute a notebook with parameters", _run_arguments, _run),
+    Command("dashboards", "serve the dashboards", _serve_arguments, _dashboards),
+    Command("lab", "open JupyterLab", _lab_arguments, _lab),
+    Command("doctor", "what is installed, where the data are, what is wrong and how to mend it", _nothing, _doctor),
+]
+
+WRITING = {"demo", "load"}
+"""Commands that may create the data folder."""

@@ -1,0 +1,125 @@
+"""Serving dashboards (Voila) and JupyterLab: free ports, tokens, links."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from crmlib.errors import EnvironmentFault, NotFoundError
+from crmlib.runs.stages import shown
+
+HOST = "127.0.0.1"
+PATIENCE_SECONDS = 90
+
+
+def free_port(wanted: int, first: int) -> int:
+    """Return ``wanted`` if it is free, or without a wish the first free port from ``first``.
+
+    Raises EnvironmentFault for a busy port that was asked for, or where a hundred in a row are busy.
+    """
+    for port in [wanted] if wanted else range(first, first + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                if wanted:
+                    raise EnvironmentFault(
+                        f"port {port} is busy or not allowed; leave --port out to take a free one"
+                    ) from error
+                continue
+            return port
+    raise EnvironmentFault(f"no free port between {first} and {first + 99}; name one with --port")
+
+
+def dashboards(data: Path, *, port: int) -> int:
+    """Serve the dashboards until interrupted; prints the link with its token. Returns the exit code."""
+    from crmlib.views import serve  # noqa: PLC0415
+
+    folder = project_folder("dashboards")
+    chosen = free_port(port, 8866)
+    token = secrets.token_urlsafe(24)
+    command = serve.command(data, port=chosen, token=token, dashboards=folder)
+    environment = {**os.environ, "CRM_DATA": str(data)}
+    return _serve(command, environment, serve.url(chosen, token), log=data / "logs" / "dashboards.log")
+
+
+def lab(data: Path, *, port: int, browser: bool) -> int:
+    """Open JupyterLab in the project's folder with this environment's kernel. Returns the exit code."""
+    root = project_folder("notebooks").parent
+    chosen = free_port(port, 8888)
+    token = secrets.token_urlsafe(24)
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            f"--ServerApp.root_dir={root}",
+            "--LabApp.default_url=/lab/tree/notebooks",
+        ),
+        *(f"--ServerApp.ip={HOST}", f"--ServerApp.port={chosen}", "--ServerApp.port_retries=0"),
+        f"--ServerApp.open_browser={browser}",
+    ]
+    # The token goes through the environment: a command line can be read by everyone on the machine.
+    environment = {**os.environ, "CRM_DATA": str(data), "JUPYTER_TOKEN": token}
+    link = f"http://{HOST}:{chosen}/lab/tree/notebooks?token={token}"
+    return _serve(command, environment, link, log=data / "logs" / "lab.log")
+
+
+def project_folder(name: str) -> Path:
+    """Return the folder ``name`` of the project: below the current folder, else beside the package.
+
+    Raises NotFoundError where there is none.
+    """
+    for root in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        if (root / name).is_dir():
+            return root / name
+    raise NotFoundError(f"no folder {name!r} here; run crm in the project's folder")
+
+
+def _serve(command: list[str], environment: dict[str, str], link: str, *, log: Path) -> int:
+    """Start a server, print its link once it answers, and wait for it or for an interrupt."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        # A plain `kill` must end the server and its kernels too, not only this process.
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            _wait(process, link, log)
+            print(f"\n  {link}\n\nPress Ctrl+C to stop; the server's own messages are in {shown(log)}.", flush=True)
+            return process.wait()
+        except KeyboardInterrupt:
+            print("\nstopped")
+            return 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait(process: subprocess.Popen[bytes], link: str, log: Path) -> None:
+    """Wait until the server answers at all; a refusal counts as an answer."""
+    address = link.partition("?")[0]
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            raise EnvironmentFault(f"the server ended with code {process.returncode}; its messages are in {log}")
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise EnvironmentFault(f"the server did not answer within {PATIENCE_SECONDS} s; its messages are in {log}")
