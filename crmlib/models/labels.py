@@ -207,7 +207,9 @@ def _flags(rows: pa.Table, keys: pd.Series, goods: Sequence[str]) -> np.ndarray:
     return flags
 
 
-def _converted(snapshot: Snapshot, amounts: pa.ChunkedArray | pa.Array, currency: pa.ChunkedArray | pa.Array) -> np.ndarray:
+def _converted(
+    snapshot: Snapshot, amounts: pa.ChunkedArray | pa.Array, currency: pa.ChunkedArray | pa.Array
+) -> np.ndarray:
     """Return amounts in the company's currency as float; nan where missing or in a currency without a rate."""
     company = snapshot.warehouse.company
     rates = {company.currency: 1.0, **company.exchange_rates}

@@ -37,9 +37,16 @@ def table(
     out = {
         "customer_id": customer_id.array.take(row),
         "as_of": np.broadcast_to(days, row.shape).copy(),
-        "product_id": pd.Categorical.from_codes(column.astype(np.int32), categories=pd.Index(list(products), dtype="str")),
+        "product_id": pd.Categorical.from_codes(
+            column.astype(np.int32), categories=pd.Index(list(products), dtype="str")
+        ),
     }
     return pd.DataFrame({**out, **{name: matrix[row, column] for name, matrix in values.items()}})
+
+
+def constant(value: str, rows: int) -> pd.Series:
+    """Return a column of one text, a byte a row."""
+    return pd.Series(pd.Categorical.from_codes(np.zeros(rows, dtype=np.int8), categories=pd.Index([value], dtype="str")))
 
 
 def rows_of(table: pd.DataFrame, features: pd.DataFrame) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,14 @@ def frame(table: pa.Table) -> pd.DataFrame:
 class Warehouse:
     """One version of a warehouse, opened for reading.
 
-    Attributes: ``path`` the version's file, ``version`` its number, ``company`` the company file it was built with.
+    Attributes: ``path`` the version's file, ``version`` its number, ``company`` the company file it was built with;
+    ``database`` keeps the file open, so that it stays readable when its version is pruned.
     """
 
     path: Path
     version: int
     company: companies.Company
+    database: duckdb.DuckDBPyConnection = field(repr=False, compare=False)
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -124,13 +126,14 @@ class Warehouse:
         return sa.create_engine(sa.URL.create("duckdb", database=str(self.path)), connect_args=arguments)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a new read-only DuckDB connection, for code that works below SQLAlchemy."""
-        return duckdb.connect(str(self.path), read_only=True, config=dict(READ_ONLY))
+        """Return a new read-only DuckDB connection, for code that works below SQLAlchemy; closing it is the caller's."""
+        return self.database.cursor()
 
     def arrow(self, statement: sa.sql.expression.Executable) -> pa.Table:
         """Run a select and return its rows as an Arrow table."""
         compiled = statement.compile(self.engine, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
-        values = [compiled.params[name] for name in compiled.positiontup or []]
+        given = compiled.params  # computed anew at each access
+        values = [given[name] for name in compiled.positiontup or []]
         with self.connect() as connection:
             return connection.execute(str(compiled), values).to_arrow_table()
 
@@ -219,8 +222,8 @@ def open_file(path: Path) -> Warehouse:
     if not path.exists():
         raise NotFoundError(f"{path}: no such warehouse version; see `crm versions`")
     try:
-        with duckdb.connect(str(path), read_only=True, config=dict(READ_ONLY)) as connection:
-            meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        database = duckdb.connect(str(path), read_only=True, config=dict(READ_ONLY))
+        meta = dict(database.execute("SELECT key, value FROM meta").fetchall())
         found = int(meta["format_version"])
     except (duckdb.Error, KeyError, ValueError) as error:
         raise EnvironmentFault(
@@ -230,4 +233,4 @@ def open_file(path: Path) -> Warehouse:
         raise EnvironmentFault(
             f"{path}: format {found}, this release reads format {schema.FORMAT_VERSION}; load the sources again or use the release that wrote it"
         )
-    return Warehouse(path, int(meta["version"]), companies.from_json(meta["company"]))
+    return Warehouse(path, int(meta["version"]), companies.from_json(meta["company"]), database)

@@ -128,7 +128,7 @@ def building(data: Path, *, now: dt.datetime, company: companies.Company | None 
     folder's ``company.toml``). Leaving without ``publish`` discards it. Raises EnvironmentFault where the folder cannot
     be written, the disk is full or the served version is damaged.
     """
-    with _machine_faults(data):
+    with machine_faults(data):
         described = company or companies.read(data / "company.toml")
         version, parent = _allocate(data, now)
         work = paths.warehouse(data) / f"v{version:06d}.duckdb.building-{os.getpid()}"
@@ -208,7 +208,7 @@ def serve(path: str | os.PathLike[str], version: int) -> None:
 def lineage(data: Path) -> list[int]:
     """Return the served version and those it grew from, newest first: the loads of any other are not in it."""
     with stores.session(data) as store:
-        parents = dict(store.execute(sa.select(Version.version, Version.parent)).tuples().all())
+        parents = {row.version: row.parent for row in store.execute(sa.select(Version.version, Version.parent))}
         pointer = store.get(Pointer, _SERVED)
     found: list[int] = []
     version = pointer.version if pointer else None
@@ -223,13 +223,13 @@ def prune(path: str | os.PathLike[str], *, keep: int = 5, now: dt.datetime) -> p
 
     The served version stays in any case, and so does the work of processes that still run (``now``, UTC, decides for
     those of other machines). Returns one row per file removed: file (below the data folder), reason (old version,
-    orphan), bytes.
+    orphan; still in use where the system would not remove it), bytes freed.
     """
     folder = _existing(path)
     if keep < 1:
         raise UsageError(f"keep is {keep}; keep at least 1 version")
     data = folder.parent
-    with _machine_faults(data):
+    with machine_faults(data):
         with stores.session(data) as store:
             store.get(Pointer, _SERVED, with_for_update=True)
             served = sa.select(Pointer.version).where(Pointer.version.is_not(None))
@@ -241,7 +241,7 @@ def prune(path: str | os.PathLike[str], *, keep: int = 5, now: dt.datetime) -> p
                     row.state = "failed"
             # The store forgets first: a kill from here on leaves orphans for the next time, never a missing version.
             store.commit()
-            states = dict(store.execute(sa.select(Version.version, Version.state)).tuples().all())
+            states = {row.version: row.state for row in store.execute(sa.select(Version.version, Version.state))}
         removed = [_remove(data, file, reason) for file, reason in _removable(data, states)]
     return pd.DataFrame(removed, columns=["file", "reason", "bytes"]).astype(
         {"file": "str", "reason": "str", "bytes": "int64"}
@@ -376,7 +376,10 @@ def _owned(file: Path, process: int) -> bool:
 def _remove(data: Path, file: Path, reason: str) -> tuple[str, str, int]:
     inside = [file, *file.rglob("*")] if file.is_dir() else [file]
     freed = sum(part.stat().st_size for part in inside if part.is_file())
-    _unlink(file)
+    try:
+        _unlink(file)
+    except PermissionError:  # Windows keeps files that somebody reads; the next time takes them
+        reason, freed = "still in use", 0
     return file.relative_to(data).as_posix(), reason, freed
 
 
@@ -397,8 +400,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _related(path: Path, data: Path) -> bool:
+    return path.is_relative_to(data) or data.is_relative_to(path)
+
+
 @contextmanager
-def _machine_faults(data: Path) -> Iterator[None]:
+def machine_faults(data: Path) -> Iterator[None]:
     """Turn what the machine refuses (space, permission) into an EnvironmentFault with a remedy."""
     try:
         yield
@@ -407,8 +414,8 @@ def _machine_faults(data: Path) -> Iterator[None]:
     except (OSError, duckdb.Error, sa.exc.OperationalError) as error:
         number, text = getattr(error, "errno", None), str(error)
         named = getattr(error, "filename", None)
-        if named is not None and not Path(named).absolute().is_relative_to(data.absolute()):
-            raise
+        if named is not None and not _related(Path(named).absolute(), data.absolute()):
+            raise  # a source of the load, say: nothing the data folder is to blame for
         if number in _NO_SPACE or "No space left" in text or "File too large" in text or "disk is full" in text:
             raise EnvironmentFault(
                 f"{data}: no space left on the disk; free some (`crm versions prune` removes old versions) or move the "

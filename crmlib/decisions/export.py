@@ -1,0 +1,205 @@
+"""The one way customer data leave the workbench: formula-safe, with the record written before the file is released."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import hashlib
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from crmlib.errors import DataError, EnvironmentFault, UsageError
+from crmlib.store import session, tables
+from crmlib.warehouse import schema
+
+FORMATS = ("csv", "xlsx")
+XLSX_ROWS = 1_048_575  # of a sheet, without the heading
+# A text that begins with one of these may be taken for a formula (OWASP ASVS 5.0, 1.2.10).
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
+_PHONE = re.compile(r"\+[0-9]{7,15}")
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+def export(
+    table: pd.DataFrame,
+    *,
+    data: Path,
+    actor: str,
+    purpose: str,
+    content: dict[str, Any],
+    now: dt.datetime,
+    name: str,
+    format: str = "csv",
+    permitted: pd.DataFrame | None = None,
+) -> Path:
+    """Write a table below ``data/exports`` and return the file; who took what and why is on record before.
+
+    In: ``table`` any columns; text that a spreadsheet could take for a formula gets an apostrophe, numbers stay
+    numbers; ``content`` what it is (product, cut-off, versions), ``now`` the UTC time, ``name`` the beginning of the
+    file's name; ``format`` "csv" (UTF-8 with BOM, all text quoted) or "xlsx". A table with contact details (columns
+    whose sensitivity in the schema is "contact") needs ``permitted`` (customer_id and channel, see
+    ``call_list.permitted``), and each of its rows must be in it.
+
+    Raises UsageError for an unknown format or an empty actor or purpose, DataError for contact details without consent
+    or a table too long for a sheet, EnvironmentFault where the file cannot be written. Then nothing is left behind.
+    """
+    _check_request(format, actor, purpose, name)
+    _check_consent(table, permitted)
+    if format == "xlsx" and len(table) > XLSX_ROWS:
+        raise DataError(f"{len(table):,} rows do not fit into one sheet of {XLSX_ROWS:,}; export as CSV")
+    folder = data / "exports"
+    part = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(part, table, format)
+        checksum = hashlib.sha256(part.read_bytes()).hexdigest()
+        target = folder / f"{name}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}.{format}"
+        record = tables.Export(
+            requested_at=now,
+            actor=actor,
+            purpose=purpose,
+            content=content,
+            rows=len(table),
+            checksum=checksum,
+            file=target.relative_to(data).as_posix(),
+        )
+        with session.session(data) as store:
+            store.add(record)
+            store.commit()
+        part.rename(target)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{folder}: the export could not be written ({error.strerror or error}); free some space or get the right to write there"
+        ) from error
+    except sa.exc.DatabaseError as error:
+        raise EnvironmentFault(
+            f"the export could not be recorded in the store ({error.orig}), so it was not made; mend the store and try again"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def safe_text(value: str) -> str:
+    """Return a text that no spreadsheet takes for a formula.
+
+    >>> safe_text("=2+5"), safe_text("Prague - New Town")
+    ("'=2+5", 'Prague - New Town')
+    """
+    return f"'{value}" if value.startswith(_DANGEROUS) else value
+
+
+def _check_request(format: str, actor: str, purpose: str, name: str) -> None:
+    if format not in FORMATS:
+        raise UsageError(f"format is {format!r}; use {' or '.join(FORMATS)}")
+    for parameter, value in (("actor", actor), ("purpose", purpose)):
+        if not value.strip():
+            raise UsageError(f"{parameter} is empty; an export is recorded with who takes it and why")
+    if not re.fullmatch(r"[\w-]{1,80}", name):
+        raise UsageError(f"name is {name!r}; use up to 80 letters, digits, - and _")
+
+
+def _check_consent(table: pd.DataFrame, permitted: pd.DataFrame | None) -> None:
+    details = [column for column in table.columns if column in contact_columns()]
+    if permitted is None:
+        if details:
+            raise DataError(
+                f"the table has contact details ({', '.join(details)}); give permitted= to check each row's consent, or leave them out"
+            )
+        return
+    missing = [column for column in ("customer_id", "channel") if column not in table.columns]
+    if missing:
+        raise DataError(f"the table has no column {', '.join(missing)}; consent is checked by customer_id and channel")
+    pairs = pd.MultiIndex.from_frame(table[["customer_id", "channel"]].astype(str))
+    refused = ~pairs.isin(pd.MultiIndex.from_frame(permitted[["customer_id", "channel"]].astype(str)))
+    if refused.any():
+        example = pairs[refused][0]
+        raise DataError(
+            f"{int(refused.sum()):,} of {len(table):,} rows have no consent for their channel, for example customer {example[0]} by {example[1]}; "
+            "make the list again from the newest consents"
+        )
+
+
+def contact_columns() -> set[str]:
+    """Return the names of the columns that are contact details in every table of the schema that has them."""
+    kinds: dict[str, set[str]] = {}
+    for table in schema.tables().values():
+        for column in table.columns:
+            kinds.setdefault(column.name, set()).add(column.info.get("sensitivity", "none"))
+    return {name for name, found in kinds.items() if found == {"contact"}}
+
+
+def _write(path: Path, table: pd.DataFrame, format: str) -> None:
+    if format == "csv":
+        _write_csv(path, table)
+    else:
+        _write_xlsx(path, table)
+    with path.open("rb+") as written:
+        os.fsync(written.fileno())
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow([safe_text(str(column)) for column in table.columns])
+        values = [_plain(table[column]) for column in table.columns]
+        for row in zip(*values, strict=True):
+            writer.writerow([safe_text(value) if isinstance(value, str) else value for value in row])
+
+
+def _write_xlsx(path: Path, table: pd.DataFrame) -> None:
+    # Imported on use: half a second that no page should wait for.
+    from openpyxl import Workbook  # noqa: PLC0415
+    from openpyxl.cell import WriteOnlyCell  # noqa: PLC0415
+    from openpyxl.styles import Font  # noqa: PLC0415
+    from openpyxl.utils import get_column_letter  # noqa: PLC0415
+
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("list")
+    sheet.freeze_panes = "A2"
+    for number, column in enumerate(table.columns, start=1):
+        sheet.column_dimensions[get_column_letter(number)].width = min(max(len(str(column)) + 2, 12), 40)
+
+    def cell(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        plain = _NOT_IN_XML.sub("", value)
+        # A telephone number is written as text, so its plus sign is no formula and needs no apostrophe.
+        made = WriteOnlyCell(sheet, plain if _PHONE.fullmatch(value) else safe_text(plain))
+        made.data_type, made.number_format = "s", "@"
+        return made
+
+    heading = []
+    for column in table.columns:
+        title = cell(str(column))
+        title.font = Font(bold=True)
+        heading.append(title)
+    sheet.append(heading)
+    values = [_plain(table[column]) for column in table.columns]
+    for row in zip(*values, strict=True):
+        sheet.append([cell(value) for value in row])
+    book.save(path)
+
+
+def _plain(column: pd.Series) -> list[Any]:
+    """Return a column's values as numbers, booleans, dates or text of Python's own; empty ones as None."""
+    values = column.astype(object).where(column.notna(), None).tolist()
+    return [_plain_value(value) for value in values]
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, pd.Timestamp):
+        value = value.to_pydatetime()
+    if isinstance(value, dt.datetime) and value.time() == dt.time() and value.tzinfo is None:
+        return value.date()
+    kept = value is None or isinstance(value, bool | int | float | dt.date)
+    return value if kept else str(value)

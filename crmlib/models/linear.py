@@ -1,0 +1,81 @@
+"""Ridge-penalised logistic regression for many outcomes at once, the linear partner of the booster."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import optimize
+
+from crmlib.models.boost import Target
+
+PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0)
+
+
+def fit(
+    design: np.ndarray,
+    target: Target,
+    *,
+    penalty: float | None = None,
+    start: np.ndarray | None = None,
+    held_out: tuple[np.ndarray, Target] | None = None,
+) -> tuple[np.ndarray, float]:
+    """Return the coefficients (columns and then the constant, x outcomes) and the penalty.
+
+    The penalty (half of it times the squared coefficients is added to the summed loss) is the one given, else that of
+    ``PENALTIES`` with the lowest loss on ``held_out``, taken over all outcomes. ``start``: coefficients to begin with.
+    """
+    problem = _Problem(design, target)
+    if penalty is not None:
+        return problem.solve(penalty, start), penalty
+    assert held_out is not None
+    best, lowest, coefficients = PENALTIES[0], np.inf, None
+    for value in PENALTIES:
+        coefficients = problem.solve(value, coefficients)
+        loss = float(held_out[1].losses(margins(coefficients, held_out[0])).sum())
+        if loss >= lowest:
+            break
+        best, lowest, kept = value, loss, coefficients
+    return kept, best
+
+
+def margins(coefficients: np.ndarray, design: np.ndarray) -> np.ndarray:
+    """Return the log-odds beyond the offsets (rows x outcomes)."""
+    slopes = coefficients[:-1].astype(np.float32)
+    return design @ slopes + coefficients[-1].astype(np.float32)
+
+
+class _Problem:
+    """The data in coordinates in which the curvature at the start is the identity, so that few steps suffice."""
+
+    def __init__(self, design: np.ndarray, target: Target) -> None:
+        self.target = target
+        weights = target.weights.astype(np.float32)
+        gram = (design * weights[:, None]).T @ design / weights.sum()
+        self.values, self.vectors = np.linalg.eigh(gram.astype(np.float64))
+        self.rotated = design @ self.vectors.astype(np.float32)
+        _, curvature = target.gradients(np.zeros(target.bought.shape))
+        self.curvature = curvature.sum(axis=0, dtype=np.float64)
+
+    def solve(self, penalty: float, start: np.ndarray | None) -> np.ndarray:
+        """Return the coefficients for one penalty, beginning at ``start``."""
+        scale = np.sqrt(np.maximum(self.values, 0)[:, None] * self.curvature + penalty)
+        constant = np.sqrt(self.curvature + 1e-9)
+        shape = (len(self.values) + 1, len(self.curvature))
+
+        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            point = flat.reshape(shape)
+            slopes = point[:-1] / scale
+            margin = self.rotated @ slopes.astype(np.float32) + (point[-1] / constant).astype(np.float32)
+            gradient, _ = self.target.gradients(margin)
+            value = self.target.losses(margin).sum() + penalty / 2 * np.sum(slopes**2)
+            by_slope = (self.rotated.T @ gradient + penalty * slopes) / scale
+            by_constant = gradient.sum(axis=0, dtype=np.float64) / constant
+            return float(value), np.vstack([by_slope, by_constant]).ravel()
+
+        first = np.zeros(shape)
+        if start is not None:
+            first[:-1] = (self.vectors.T @ start[:-1]) * scale
+            first[-1] = start[-1] * constant
+        options = {"maxiter": 40, "ftol": 1e-7, "gtol": 1e-3}
+        found = optimize.minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=options)
+        point = found.x.reshape(shape)
+        return np.vstack([self.vectors @ (point[:-1] / scale), point[-1] / constant])

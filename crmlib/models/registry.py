@@ -1,0 +1,295 @@
+"""Where models and scores are kept: files with checksums first, then the row in the store that points at them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+import xgboost as xgb
+
+from crmlib.errors import EnvironmentFault, NotFoundError
+from crmlib.models import calibration, encode, learner, propensity
+from crmlib.models.propensity import Fitted, PropensityModel
+from crmlib.store import session
+from crmlib.store.tables import Model, ScoreSet
+
+FORMAT_VERSION = 1
+_SUMS = "SHA256SUMS"
+_ARRAYS = ("coefficients", "covariances", "mean", "variance")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A model as it was saved.
+
+    Attributes: ``specification`` is the JSON of its resolved features ("" where it was fitted on another table): build
+    with ``features.build(snapshot, features.from_json(specification))``; ``as_of`` the latest date whose outcomes it saw.
+    """
+
+    model: PropensityModel
+    name: str
+    version: int
+    warehouse_version: int
+    as_of: dt.date
+    specification: str
+    metrics: dict[str, Any]
+
+
+def save(
+    model: PropensityModel,
+    *,
+    data: Path,
+    warehouse_version: int,
+    as_of: dt.date,
+    now: dt.datetime,
+    metrics: Mapping[str, Any],
+    specification: str = "",
+) -> int:
+    """Write a fitted model below ``data/models/propensity/`` and record it in the store; return its version.
+
+    Files: booster.ubj, model.json, features.json and SHA256SUMS, complete under a temporary name before the folder gets
+    its number. Raises EnvironmentFault where they cannot be written; then nothing is left behind.
+    """
+    parent = data / "models" / propensity.NAME
+    with _reporting(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+        try:
+            checksum = _write(model, staged, specification)
+            version = _publish(staged, parent, _last_version(data))
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+    with session.session(data) as opened:
+        opened.add(
+            Model(
+                name=propensity.NAME,
+                model_version=version,
+                folder=str((parent / f"{version:04d}").relative_to(data)),
+                checksum=checksum,
+                warehouse_version=warehouse_version,
+                as_of=as_of,
+                created_at=now,
+                metrics=dict(metrics),
+            )
+        )
+        opened.commit()
+    return version
+
+
+def load(data: Path, name: str = propensity.NAME, version: int | None = None) -> Registered:
+    """Return a saved model, the newest or the version asked for, after checking every file against its checksum.
+
+    Raises NotFoundError where there is none, EnvironmentFault where a file is missing, damaged or of a newer format.
+    """
+    with session.session(data) as opened:
+        query = sa.select(Model).where(Model.name == name).order_by(Model.model_version.desc()).limit(1)
+        found = opened.scalar(query if version is None else query.where(Model.model_version == version))
+    if found is None:
+        which = f"version {version} of model {name}" if version is not None else f"model {name}"
+        raise NotFoundError(f"there is no {which} below {data / 'models'}; train one with `crm train`")
+    folder = data / found.folder
+    _verify(folder, found.checksum)
+    model = _read(folder)
+    specification = (folder / "features.json").read_text(encoding="utf-8")
+    return Registered(
+        model, name, found.model_version, found.warehouse_version, found.as_of, specification, found.metrics
+    )
+
+
+def save_scores(
+    scores: pd.DataFrame, *, data: Path, model_version: int, warehouse_version: int, as_of: dt.date, now: dt.datetime
+) -> int:
+    """Write a table of scores as Parquet below ``data/scores/`` and record it; return the number of the score set.
+
+    The file gets two more columns, model_version and warehouse_version. Raises EnvironmentFault where it cannot be
+    written; then nothing is left behind.
+    """
+    folder = data / "scores" / propensity.NAME
+    stem = f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}"
+    table = scores.assign(model_version=np.int32(model_version), warehouse_version=np.int32(warehouse_version))
+    with _reporting(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".new-", suffix=".parquet", dir=folder)
+        os.close(handle)
+        staged = Path(name)
+        try:
+            table.to_parquet(staged, index=False)
+            _sync(staged)
+            checksum = _digest(staged)
+            path = folder / f"{stem}-{checksum[:8]}.parquet"
+            staged.replace(path)
+            _sync(folder)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+    with session.session(data) as opened:
+        row = ScoreSet(
+            model=propensity.NAME,
+            model_version=model_version,
+            warehouse_version=warehouse_version,
+            as_of=as_of,
+            file=str(path.relative_to(data)),
+            checksum=checksum,
+            rows=len(table),
+            created_at=now,
+        )
+        opened.add(row)
+        opened.commit()
+        return row.score_set_id
+
+
+def load_scores(data: Path, *, as_of: dt.date | None = None, model_version: int | None = None) -> pd.DataFrame:
+    """Return the newest saved scores (of a date, of a model version): those of ``score`` and the two version columns.
+
+    Raises NotFoundError where there are none, EnvironmentFault where the file is missing or damaged.
+    """
+    query = sa.select(ScoreSet).where(ScoreSet.model == propensity.NAME).order_by(ScoreSet.score_set_id.desc())
+    if as_of is not None:
+        query = query.where(ScoreSet.as_of == as_of)
+    if model_version is not None:
+        query = query.where(ScoreSet.model_version == model_version)
+    with session.session(data) as opened:
+        found = opened.scalar(query.limit(1))
+    if found is None:
+        wanted = f" as of {as_of}" if as_of else ""
+        raise NotFoundError(f"there are no scores{wanted} below {data / 'scores'}; make some with `crm score`")
+    path = data / found.file
+    if not path.exists() or _digest(path) != found.checksum:
+        raise EnvironmentFault(f"{path}: missing or changed since it was written; score again with `crm score`")
+    return pd.read_parquet(path)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _write(model: PropensityModel, folder: Path, specification: str) -> str:
+    """Write all files of a model; return the checksum of the list of their checksums."""
+    fitted = model.fitted_
+    used = fitted.learner
+    content = {
+        "format_version": FORMAT_VERSION,
+        "seed": model.seed,
+        "products": fitted.products,
+        "reliable": fitted.reliable.tolist(),
+        "encoding": used.encoding.to_dict(),
+        "coefficients": used.coefficients.tolist(),
+        "offsets": used.offsets.tolist(),
+        "rounds": used.rounds.tolist(),
+        "penalty": used.penalty,
+        "calibration": {name: getattr(fitted.calibration, name).tolist() for name in _ARRAYS},
+        "products_": {name: column.tolist() for name, column in model.products_.items()},
+    }
+    used.booster.save_model(folder / "booster.ubj")
+    (folder / "model.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    (folder / "features.json").write_text(specification, encoding="utf-8")
+    names = ("booster.ubj", "features.json", "model.json")
+    sums = "".join(f"{_digest(folder / name)}  {name}\n" for name in names)
+    (folder / _SUMS).write_text(sums, encoding="utf-8")
+    for name in (*names, _SUMS):
+        _sync(folder / name)
+    _sync(folder)
+    return hashlib.sha256(sums.encode()).hexdigest()
+
+
+def _read(folder: Path) -> PropensityModel:
+    content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if content["format_version"] != FORMAT_VERSION:
+        raise EnvironmentFault(
+            f"{folder}: format {content['format_version']}, this release reads format {FORMAT_VERSION}; train again"
+        )
+    booster = xgb.Booster()
+    booster.load_model(folder / "booster.ubj")
+    used = learner.Learner(
+        encoding=encode.from_dict(content["encoding"]),
+        booster=booster,
+        coefficients=np.array(content["coefficients"]),
+        offsets=np.array(content["offsets"]),
+        rounds=np.array(content["rounds"]),
+        penalty=content["penalty"],
+    )
+    arrays = {name: np.array(values) for name, values in content["calibration"].items()}
+    model = PropensityModel(seed=content["seed"])
+    model.restore(
+        Fitted(content["products"], used, np.array(content["reliable"]), calibration.Calibration(**arrays)),
+        pd.DataFrame(content["products_"]),
+    )
+    return model
+
+
+def _publish(staged: Path, parent: Path, last: int) -> int:
+    """Rename the complete folder to the next free number, trying the one after where another process was quicker."""
+    taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
+    version = max([last, *taken]) + 1
+    staged.chmod(0o755)
+    while True:
+        try:
+            staged.rename(parent / f"{version:04d}")
+        except OSError:
+            if not (parent / f"{version:04d}").exists():
+                raise
+            version += 1
+        else:
+            _sync(parent)
+            return version
+
+
+def _last_version(data: Path) -> int:
+    with session.session(data) as opened:
+        query = sa.select(sa.func.max(Model.model_version)).where(Model.name == propensity.NAME)
+        return opened.scalar(query) or 0
+
+
+def _verify(folder: Path, checksum: str) -> None:
+    remedy = "use another version (`crm models`) or train again with `crm train`"
+    sums = folder / _SUMS
+    if not sums.exists():
+        raise EnvironmentFault(f"{folder}: the files of this model are gone; {remedy}")
+    text = sums.read_text(encoding="utf-8")
+    if hashlib.sha256(text.encode()).hexdigest() != checksum:
+        raise EnvironmentFault(f"{sums}: damaged, it is not what was recorded; {remedy}")
+    for line in text.splitlines():
+        digest, name = line.split("  ", 1)
+        if not (folder / name).exists() or _digest(folder / name) != digest:
+            raise EnvironmentFault(f"{folder / name}: missing or damaged, its checksum is wrong; {remedy}")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Force a file, or the entries of a folder where the system allows it, to the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # Windows opens no folders
+            return
+        raise
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _reporting(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{folder}: cannot be written ({error.strerror or error}); make room or choose a folder you may write"
+        ) from error

@@ -1,0 +1,348 @@
+"""The jobs behind the command line: load, check, train, score."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crmlib import features, paths, warehouse
+from crmlib.decisions import call_list
+from crmlib.errors import CrmError, DataError, UsageError
+from crmlib.models import explain, metrics, propensity, registry
+from crmlib.runs import clock
+from crmlib.runs.stages import Stages, shown, size
+from crmlib.store import ledger
+from crmlib.warehouse import company as companies
+from crmlib.warehouse import quality
+
+HISTORY_DAYS = 90
+"""What lies between the first record and the training date at least, days: without it there is nothing to learn from."""
+
+
+@contextmanager
+def recorded(data: Path, kind: str, parameters: dict[str, Any]) -> Iterator[int]:
+    """Enter a run in the ledger, and at its end how it ended."""
+    run_id = ledger.start_run(data, kind=kind, name=kind, parameters=parameters, now=clock.now())
+    try:
+        yield run_id
+    except BaseException as error:
+        state = "failed" if isinstance(error, Exception) else "interrupted"
+        code = error.exit_code if isinstance(error, CrmError) else 1
+        ledger.finish_run(data, run_id, state=state, now=clock.now(), exit_code=code, message=str(error))
+        raise
+    ledger.finish_run(data, run_id, state="succeeded", now=clock.now(), exit_code=0)
+
+
+def load(
+    sources: Sequence[str | Path],
+    mapping: Path,
+    *,
+    data: Path,
+    stages: Stages,
+    company: Path | None = None,
+    recorded_at: dt.datetime | None = None,
+    max_bad_share: float = 0.01,
+) -> warehouse.LoadReport:
+    """Load sources into a new version and print what came of it; see ``warehouse.load``.
+
+    A ``company`` file is checked first and becomes the data folder's once the load was accepted.
+    """
+    _refuse_to_mix(sources, data)
+    settings = companies.read(company) if company else None
+    with stages.stage("load", f"{len(sources)} source(s) by {mapping.name}") as stage:
+        report = warehouse.load(
+            sources,
+            mapping,
+            data=data,
+            recorded_at=recorded_at or clock.now(),
+            now=clock.now(),
+            max_bad_share=max_bad_share,
+            company=settings,
+            progress=not stages.quiet,
+        )
+        if company and company.resolve() != (data / "company.toml").resolve():
+            _copy(company, data / "company.toml")
+        counts = report.counts
+        for what in ("accepted", "quarantined", "unchanged"):
+            stage.say(f"{int(counts[what].sum()):,} {what}")
+        file = paths.warehouse(data) / f"v{report.version:06d}.duckdb" if report.version else None
+        stage.say(f"nothing new: version {report.version} stays" if report.noop else f"version {report.version}")
+        if file and file.exists() and not report.noop:
+            stage.say(f"{shown(file)} ({size(file)})")
+    if not stages.quiet:
+        for message in report.messages:
+            print(f"{'':<21}{message}")
+    return report
+
+
+def sample_folder(data: Path) -> Path:
+    """Return where the demo keeps its made-up bank."""
+    return data / "samples" / "bank"
+
+
+def _refuse_to_mix(sources: Sequence[str | Path], data: Path) -> None:
+    """Raise UsageError where real records would join the demo's made-up bank in one warehouse."""
+    made_up = sample_folder(data)
+    if made_up.exists() and not all(made_up in Path(str(source)).absolute().parents for source in sources):
+        raise UsageError(
+            f"{data} holds the demo's made-up bank; load your own files elsewhere, for example --data mine"
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a small file so that the target is never seen half written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    working = target.with_name(f".{target.name}.new")
+    working.write_bytes(source.read_bytes())
+    working.replace(target)
+
+
+def last_day(wh: warehouse.Warehouse) -> dt.date:
+    """Return the day of the last record of a version; raises DataError where it holds no events."""
+    if wh.period is None:
+        raise DataError(f"version {wh.version} of the warehouse holds no events; load transactions or holdings first")
+    return wh.period[1]
+
+
+def check(data: Path, *, as_of: str | None, columns: bool) -> None:
+    """Print quality and freshness as of a day (default: the last record), a line a table or a line a column."""
+    wh = warehouse.open(paths.warehouse(data))
+    snapshot = wh.snapshot(as_of or last_day(wh))
+    found = quality.check(snapshot)
+    shown_table = found if columns else quality.summary(found)
+    print(f"version {wh.version}, as of {snapshot.as_of}")
+    print(shown_table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    refused = quality.quarantine(data)
+    print(f"\n{len(refused):,} rows in quarantine" + (f"; see {shown(data / 'quarantine')}" if len(refused) else ""))
+
+
+@dataclass(frozen=True)
+class Dates:
+    """The successive dates of an honest evaluation: fitted on the first, calibrated on the second, tested on the third."""
+
+    train: dt.date
+    tune: dt.date
+    test: dt.date
+
+
+def evaluation_dates(period: tuple[dt.date, dt.date], *, within_days: int, as_of: dt.date | None = None) -> Dates:
+    """Return the latest three month ends whose outcomes are known and do not overlap.
+
+    ``period`` is the first and last day on record. Raises DataError where the records are too short.
+
+    >>> dates = evaluation_dates((dt.date(2024, 1, 1), dt.date(2025, 12, 31)), within_days=90)
+    >>> [str(day) for day in (dates.train, dates.tune, dates.test)]
+    ['2025-03-31', '2025-06-30', '2025-09-30']
+    """
+    horizon = dt.timedelta(days=within_days)
+    latest = period[1] - horizon
+    if as_of and as_of > latest:
+        raise DataError(
+            f"as_of {as_of}: what was bought within {within_days} days after it is not known yet; "
+            f"the records end on {period[1]}, so the latest date to test on is {latest}"
+        )
+    test = as_of or _month_end(latest)
+    tune = _month_end(test - horizon)
+    train = _month_end(tune - horizon)
+    if train - dt.timedelta(days=HISTORY_DAYS) < period[0]:
+        raise DataError(
+            f"the records run from {period[0]} to {period[1]}, too short for three dates {within_days} days apart "
+            f"with {HISTORY_DAYS} days before the first; load a longer history or lower --within-days"
+        )
+    return Dates(train, tune, test)
+
+
+def _month_end(day: dt.date) -> dt.date:
+    """Return the last month end that is not after ``day``."""
+    following = day + dt.timedelta(days=1)
+    return day if following.day == 1 else day.replace(day=1) - dt.timedelta(days=1)
+
+
+def train(
+    data: Path, *, stages: Stages, within_days: int = 90, as_of: str | None = None, seed: int = 7
+) -> registry.Registered:
+    """Fit on one date, calibrate on the next, test on a third; save the model with its evaluation.
+
+    Beside the model lie evaluation.parquet (``metrics.evaluate`` with the logistic baseline), by_group.parquet
+    (calibration by product, channel and segment), gains.parquet, reliability.parquet and leaks.parquet.
+    """
+    wh = warehouse.open(paths.warehouse(data))
+    wanted = warehouse.parse_date(as_of) if as_of else None
+    last_day(wh)
+    dates = evaluation_dates(wh.period, within_days=within_days, as_of=wanted)  # type: ignore[arg-type]
+    with recorded(data, "train", {"within_days": within_days, "seed": seed, "test": str(dates.test)}):
+        with stages.stage("features", f"as of {dates.train}, {dates.tune} and {dates.test}") as stage:
+            snapshots = [wh.snapshot(day) for day in (dates.train, dates.tune, dates.test)]
+            spec = features.resolve(features.DEFAULT, snapshots[0])
+            inputs = [features.build(snapshot, spec) for snapshot in snapshots]
+            stage.say(f"{len(inputs[-1]):,} customers × {inputs[-1].shape[1] - 2} features × 3 dates")
+        with stages.stage("labels", f"who bought what within {within_days} days") as stage:
+            products, labels = _labels(wh, snapshots, within_days)
+            stage.say(f"{len(products)} products, {int(labels[0]['bought'].sum()):,} purchases to learn from")
+        with stages.stage("train", "one model for all products") as stage:
+            model = propensity.PropensityModel(seed=seed)
+            model.fit(inputs[0], labels[0], calibrate=(inputs[1], labels[1]))
+            few = model.products_.loc[model.products_["reason"] != "own", "product_id"].tolist()
+            stage.say(
+                f"leaning on all products for want of buyers: {', '.join(few)}" if few else "enough buyers for each"
+            )
+        with stages.stage("evaluate", f"on {dates.test}, against a logistic baseline") as stage:
+            tables = _evaluation(model, snapshots[2], inputs, labels, seed=seed)
+            summary = _summary(tables["evaluation"])
+            stage.say(_told(summary))
+            if len(tables["leaks"]):
+                stage.say(f"look into {', '.join(sorted(set(tables['leaks']['feature'])))}: too good to be true")
+        with stages.stage("save", "model and evaluation") as stage:
+            meta = {"dates": {name: str(day) for name, day in vars(dates).items()}, "within_days": within_days}
+            version = registry.save(
+                model,
+                data=data,
+                warehouse_version=wh.version,
+                as_of=dates.tune,
+                now=clock.now(),
+                metrics={**summary, **meta, "seed": seed},
+                specification=features.to_json(spec),
+                tables=tables,
+            )
+            saved = registry.load(data, version=version)
+            folder = data / "models" / propensity.NAME / f"{version:04d}"
+            stage.say(f"model version {version} in {shown(folder)} ({size(folder)})")
+    return saved
+
+
+def _labels(
+    wh: warehouse.Warehouse, snapshots: Sequence[warehouse.Snapshot], within_days: int
+) -> tuple[list[str], list[pd.DataFrame]]:
+    """Return the products that were bought in the period of training, and the labels of each date for them."""
+    first = propensity.purchases(wh, after=snapshots[0], within_days=within_days)
+    products = propensity.sold(first)
+    if not products:
+        raise DataError(
+            f"nobody bought anything within {within_days} days after {snapshots[0].as_of}; "
+            "load the holdings of that period or take another date with --as-of"
+        )
+    rest = [propensity.purchases(wh, after=one, within_days=within_days, products=products) for one in snapshots[1:]]
+    return products, [first[first["product_id"].isin(products)], *rest]
+
+
+def _evaluation(
+    model: propensity.PropensityModel,
+    snapshot: warehouse.Snapshot,
+    inputs: Sequence[pd.DataFrame],
+    labels: Sequence[pd.DataFrame],
+    *,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    from crmlib.models import baseline, leaks  # noqa: PLC0415  (statsmodels takes a second to import)
+
+    scores = model.score(inputs[2], labels[2])
+    simple = baseline.fit(inputs[0], labels[0], seed=seed).score(inputs[2], labels[2])
+    good, other = metrics.evaluate(scores, labels[2]), metrics.evaluate(simple, labels[2])
+    groups = snapshot.table("customers", ["customer_id", "preferred_channel", "segment"])
+    groups = groups.fillna({"preferred_channel": "", "segment": ""})
+    gains = [
+        metrics.gains(one, labels[2]).assign(model=name) for name, one in (("propensity", scores), ("baseline", simple))
+    ]
+    return {
+        "evaluation": baseline.compare(good, other),
+        "by_group": metrics.evaluate(scores, labels[2], by=groups),
+        "gains": pd.concat(gains, ignore_index=True),
+        "reliability": metrics.reliability(scores, labels[2]),
+        "leaks": leaks.check(inputs[0], labels[0], seed=seed),
+    }
+
+
+def _summary(evaluation: pd.DataFrame) -> dict[str, Any]:
+    """Return the figures over all products: each metric with its interval, and the baseline's."""
+    overall = evaluation[evaluation["product_id"] == "(all)"].set_index("metric")
+    figures = ["value", "low", "high", "baseline"]
+    return {name: {key: float(row[key]) for key in figures} for name, row in overall[figures].iterrows()}
+
+
+def _told(summary: dict[str, Any]) -> str:
+    auc, slope = summary["auc"], summary["slope"]
+    return (
+        f"AUC {auc['value']:.3f} ({auc['low']:.3f}-{auc['high']:.3f}; logistic {auc['baseline']:.3f}), "
+        f"calibration slope {slope['value']:.2f} ({slope['low']:.2f}-{slope['high']:.2f})"
+    )
+
+
+EXPLAINED = 300
+"""For how many customers at the top of each product's list reasons are kept."""
+
+
+def score(
+    data: Path, *, stages: Stages, as_of: str | None = None, model_version: int | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score every customer who can buy and has not objected, make the call lists and their reasons, save all three.
+
+    Returns the scores and the call lists. Scores and reasons lie in ``data/scores/propensity``, lists in ``data/lists``.
+    """
+    saved = registry.load(data, version=model_version)
+    wh = warehouse.open(paths.warehouse(data))
+    snapshot = wh.snapshot(as_of or last_day(wh))
+    parameters = {"as_of": str(snapshot.as_of), "model_version": saved.version, "warehouse_version": wh.version}
+    with recorded(data, "score", parameters):
+        with stages.stage("score", f"every customer as of {snapshot.as_of}") as stage:
+            spec = features.from_json(saved.specification)
+            inputs = features.build(snapshot, spec)
+            scores = saved.model.score(inputs, propensity.candidates(snapshot, products=saved.model.fitted_.products))
+            stage.say(f"{len(scores):,} scores of {scores['customer_id'].nunique():,} customers")
+        with stages.stage("lists", "whom to contact about which product") as stage:
+            company = companies.read(data / "company.toml")
+            lists = call_list.call_lists(snapshot, scores, company=company)
+            top = lists[lists["rank"] <= EXPLAINED]
+            reasons = _packed(explain.reasons(saved.model, inputs, top, meanings=features.describe(spec)))
+            stage.say(f"{len(lists):,} contacts worth making, {lists['customer_id'].nunique():,} customers")
+            profit = lists["expected_profit_minor"].sum() / 100
+            stage.say(f"expected profit {profit:,.0f} {company.currency}")
+        with stages.stage("save", "scores, lists, reasons") as stage:
+            number = registry.save_scores(
+                scores,
+                data=data,
+                model_version=saved.version,
+                warehouse_version=wh.version,
+                as_of=snapshot.as_of,
+                now=clock.now(),
+                beside={"reasons": reasons},
+            )
+            file = data / "lists" / f"calls-{number:06d}.parquet"
+            _write(lists, file)
+            stage.say(f"{shown(file)} ({size(file)})")
+    return scores, lists
+
+
+def _packed(reasons: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per customer and product: customer_id, product_id, reasons (JSON list of codes with parameters)."""
+    codes = [
+        {
+            "code": row.code,
+            "direction": row.direction,
+            "contribution": round(float(row.contribution), 4),
+            **row.parameters,
+        }
+        for row in reasons.itertuples()
+    ]
+    keyed = reasons[["customer_id", "product_id"]].assign(code=codes)
+    packed = keyed.groupby(["customer_id", "product_id"], observed=True, sort=False)["code"].agg(list).reset_index()
+    texts = [json.dumps(found, ensure_ascii=False, default=str) for found in packed["code"]]
+    return packed.drop(columns="code").assign(product_id=packed["product_id"].astype(str), reasons=texts)
+
+
+def _write(table: pd.DataFrame, file: Path) -> None:
+    """Write a Parquet file under another name, then rename it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    working = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        table.to_parquet(working, index=False)
+        working.replace(file)
+    finally:
+        working.unlink(missing_ok=True)

@@ -1,0 +1,151 @@
+"""The sample bank: files as a bank would export them, with the truth beside them (see docs/sample_bank.md)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
+from crmlib.samples import bank_block as blocks
+from crmlib.samples import bank_files as files
+from crmlib.samples import bank_reference as reference
+from crmlib.samples import bank_write as writing
+
+DEFAULT_END = dt.date(2025, 12, 31)
+MAPPING = Path(__file__).parent / "mappings" / "bank.toml"
+
+_MARK = "sample.json"
+_COMPANY = """\
+name = "Sample bank"
+currency = "EUR"
+time_zone = "UTC"
+holidays = [{holidays}]
+consent_when_missing = "refused"
+
+[contact_costs_minor]
+call = 500
+mail = 100
+email = 2
+sms = 8
+branch = 400
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A made-up company on disk.
+
+    Attributes: ``folder`` where it lies; ``files`` to load, with ``mapping`` and the ``company`` file; ``truth`` the
+    folder of what no model may read (see ``truth``).
+    """
+
+    folder: Path
+    files: list[Path]
+    mapping: Path
+    company: Path
+    truth: Path
+
+
+def bank(
+    *,
+    customers: int = 50_000,
+    months: int = 24,
+    seed: int = 7,
+    folder: str | os.PathLike[str] = Path("data/samples/bank"),
+    progress: bool = False,
+) -> Sample:
+    """Make up a retail bank of 20 products and write its files and its truth into ``folder``.
+
+    The records end on 2025-12-31. An earlier sample in the folder is replaced once the new one is complete; the same
+    arguments give the same bytes. Customers are simulated in blocks, so memory does not grow with their number.
+
+    Raises UsageError for ``customers`` below 1 or above 5,000,000 or ``months`` not a multiple of 3 from 6 to 120,
+    DataError for a folder that holds other files, EnvironmentFault where it cannot be written.
+    """
+    _check(customers, months)
+    target = Path(folder)
+    if target.exists() and not (target / _MARK).exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target} holds other files than a sample; name an empty or a new folder")
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _write(partial, customers, months, seed=seed, progress=progress)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{target}: the sample cannot be written ({error}); free some space or name another folder"
+        ) from error
+    return open_sample(target)
+
+
+def _check(customers: int, months: int) -> None:
+    if not 1 <= customers <= 5_000_000:
+        raise UsageError(f"customers is {customers}; give a number from 1 to 5,000,000")
+    if months % 3 or not 6 <= months <= 120:
+        raise UsageError(f"months is {months}; give whole quarters, from 6 to 120 months")
+
+
+def _write(folder: Path, customers: int, months: int, *, seed: int, progress: bool) -> None:
+    over = blocks.calendar(months, end=DEFAULT_END.isoformat())
+    recorded = over[blocks.WARM_UP :]
+    shared = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    campaigns = reference.plan(shared, quarters=len(recorded))
+    for name, table in reference.tables(shared, campaigns, over=recorded).items():
+        writing.write_tables(folder, {name: table}, block=0)
+    with tqdm(total=customers, unit=" customers", desc="sample bank", disable=not progress) as bar:
+        for number in range(-(-customers // blocks.SIZE)):
+            size = min(blocks.SIZE, customers - number * blocks.SIZE)
+            stream = np.random.SeedSequence(seed, spawn_key=(1, number))
+            block = blocks.simulate(stream, number, size, over=over, campaigns=campaigns)
+            planted = writing.write_tables(folder, files.tables(block, campaigns=campaigns), block=number)
+            writing.write_truth(folder / "truth", block, planted)
+            bar.update(size)
+    years = range(DEFAULT_END.year - -(-months // 12), DEFAULT_END.year + 1)
+    holidays = ", ".join(f'"{year}-{day}"' for year in years for day in ("01-01", "05-01", "12-25"))
+    (folder / "company.toml").write_text(_COMPANY.format(holidays=holidays), encoding="utf-8")
+    mark = {"sample": "bank", "customers": customers, "months": months, "seed": seed}
+    (folder / _MARK).write_text(json.dumps(mark), encoding="utf-8")
+
+
+def open_sample(folder: str | os.PathLike[str]) -> Sample:
+    """Return the sample that ``bank`` wrote into ``folder`` earlier; raises NotFoundError where there is none."""
+    path = Path(folder)
+    if not (path / _MARK).exists():
+        raise NotFoundError(f"{path} holds no sample; make one with samples.bank(folder=...)")
+    found = sorted([*path.glob("*.csv"), *path.glob("*.parquet")])
+    return Sample(path, found, MAPPING, path / "company.toml", path / "truth")
+
+
+def truth(sample: Sample | str | os.PathLike[str], name: str) -> pd.DataFrame:
+    """Return a table of the truth, which no model may read.
+
+    ``purchases``: customer_id, as_of, product_id and the probability of a purchase within 90 days after as_of: ``p``
+    under the bank's own contacts, ``p_none`` without any, ``p_call``, ``p_mail``, ``p_email`` with one of a kind; a row
+    for each product that the customer could buy. ``churn``: customer_id, as_of and the probability of leaving within
+    90 days by reason. ``effects``: customer_id, as_of, responder and what each kind of contact adds to the log-odds.
+    ``duplicates``: customer_id, person_id of those with two records. ``bad_rows``: file, rule, rows planted by block.
+
+    Raises NotFoundError for a folder without a sample or another name.
+    """
+    folder = (sample if isinstance(sample, Sample) else open_sample(sample)).truth
+    names = sorted(path.name for path in folder.iterdir())
+    if name not in names:
+        raise NotFoundError(f"the sample has no truth about {name}; there are {', '.join(names)}")
+    parts = [pq.read_table(path) for path in sorted((folder / name).glob("*.parquet"))]
+    table = pa.concat_tables(parts).unify_dictionaries()
+    out = table.to_pandas()
+    if "as_of" in out:
+        out["as_of"] = pd.to_datetime(out["as_of"])
+    return out

@@ -1,0 +1,101 @@
+// One chart: redraws with Plotly.react whenever the specification changes, and says so when it cannot.
+// plotly.js is loaded once a page: by the page itself (dashboards), else from the kernel (JupyterLab).
+
+function fromKernel(model) {
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error("the kernel sent no plotly.js")), 60_000);
+    model.on("msg:custom", function receive(message, buffers) {
+      if (message.kind !== "plotly.js") return;
+      model.off("msg:custom", receive);
+      clearTimeout(late);
+      const address = URL.createObjectURL(new Blob(buffers, { type: "text/javascript" }));
+      const script = document.createElement("script");
+      script.src = address;
+      script.onload = resolve;
+      script.onerror = () => reject(new Error("plotly.js could not be started"));
+      document.head.append(script);
+    });
+    model.send({ kind: "plotly.js" });
+  });
+}
+
+function fromPage() {
+  const script = document.getElementById("crm-plotly");
+  return new Promise((resolve, reject) => {
+    if (!script || script.dataset.failed) reject(new Error("the page names no plotly.js"));
+    script?.addEventListener("load", resolve);
+    script?.addEventListener("error", reject);
+  });
+}
+
+async function load(model) {
+  if (!window.Plotly) await fromPage().catch(() => fromKernel(model));
+  if (!window.Plotly) throw new Error("plotly.js did not start");
+  return window.Plotly;
+}
+
+function plotly(model) {
+  window.crmPlotly ??= load(model).catch((error) => {
+    window.crmPlotly = undefined; // the next chart or redraw tries again
+    throw error;
+  });
+  return window.crmPlotly;
+}
+
+function render({ model, el }) {
+  const drawing = document.createElement("div");
+  const trouble = document.createElement("div");
+  trouble.className = "crm-chart-trouble";
+  trouble.setAttribute("role", "alert");
+  el.classList.add("crm-chart");
+  el.append(drawing, trouble);
+  let drawn = null; // the specification on the screen
+  let running = null;
+
+  async function draw() {
+    // However fast changes come, only the newest one is drawn after the one in progress.
+    while (drawn !== model.get("spec")) {
+      const wanted = model.get("spec");
+      try {
+        const { data, layout } = JSON.parse(wanted);
+        const library = await plotly(model);
+        drawing.style.height = `${layout.height ?? 320}px`;
+        const own = { ...layout, autosize: true, width: undefined };
+        await library.react(drawing, data, own, { displayModeBar: false, responsive: true });
+        trouble.textContent = "";
+        el.dataset.state = "drawn";
+      } catch (error) {
+        // An old picture under new numbers would mislead: take it away and say why.
+        drawing.replaceChildren();
+        drawing.style.height = "0";
+        trouble.textContent = `${model.get("trouble")} (${error.message})`;
+        el.dataset.state = "failed";
+        model.send({ kind: "failed", message: String(error) });
+      }
+      drawn = wanted;
+      el.dataset.revision = model.get("revision");
+    }
+  }
+
+  function redraw() {
+    if (running) return;
+    el.dataset.state = "drawing";
+    running = draw().finally(() => {
+      running = null;
+    });
+  }
+
+  const sized = new ResizeObserver(() => {
+    if (drawing.data && drawing.offsetWidth) window.Plotly.Plots.resize(drawing);
+  });
+  sized.observe(el);
+  model.on("change:spec", redraw);
+  redraw();
+  return () => {
+    sized.disconnect();
+    model.off("change:spec", redraw);
+    window.Plotly?.purge(drawing);
+  };
+}
+
+export default { render };

@@ -1,0 +1,65 @@
+"""The one chart widget: a plotly figure drawn by one plotly.js a page, in Voila and in JupyterLab alike."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import plotly
+import plotly.graph_objects as go
+import traitlets
+
+log = logging.getLogger(__name__)
+
+_HERE = Path(__file__).parent
+
+
+def plotly_js() -> Path:
+    """Return the file of plotly.js that belongs to the installed plotly."""
+    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+@cache
+def _plotly_js_bytes() -> bytes:
+    return plotly_js().read_bytes()
+
+
+class Chart(anywidget.AnyWidget):
+    """A plotly figure on the page; ``update`` sends a new one, which replaces the old.
+
+    A figure that cannot be drawn takes the old picture off the page and says why, and ``failure`` holds the message.
+    """
+
+    _esm = (_HERE / "chart.js").read_text(encoding="utf-8")
+    _css = (_HERE / "chart.css").read_text(encoding="utf-8")
+    spec = traitlets.Unicode("{}").tag(sync=True)
+    revision = traitlets.Int(0).tag(sync=True)
+    trouble = traitlets.Unicode("This chart could not be drawn; reload the page.").tag(sync=True)
+
+    def __init__(self, figure: go.Figure, *, trouble: str = "") -> None:
+        super().__init__(spec=_json(figure), **({"trouble": trouble} if trouble else {}))
+        self.failure = ""
+        self.on_msg(self._receive)
+
+    def update(self, figure: go.Figure) -> None:
+        """Draw another figure in place of the present one."""
+        with self.hold_sync():
+            self.failure = ""
+            self.revision += 1
+            self.spec = _json(figure)
+
+    def _receive(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
+        if message.get("kind") == "plotly.js":
+            self.send({"kind": "plotly.js"}, [_plotly_js_bytes()])
+        elif message.get("kind") == "failed":
+            self.failure = str(message.get("message", ""))[:500]
+            log.error("a chart could not be drawn: %s", self.failure)
+
+
+def _json(figure: go.Figure) -> str:
+    text = figure.to_json(validate=False)
+    assert text is not None
+    return text

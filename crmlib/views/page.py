@@ -1,0 +1,41 @@
+"""The page as a whole: says when a person opens it, saves files in the browser, warns when the kernel is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+_HERE = Path(__file__).parent
+
+TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+
+
+class Page(anywidget.AnyWidget):
+    """The invisible part of a dashboard; ``opened`` is called when a person opens the page.
+
+    A dashboard may have been computed in advance, so what it shows is checked for newer data at that moment.
+    """
+
+    _esm = (_HERE / "page.js").read_text(encoding="utf-8")
+    _css = (_HERE / "page.css").read_text(encoding="utf-8")
+    title = traitlets.Unicode("").tag(sync=True)
+    language = traitlets.Unicode("en").tag(sync=True)
+    lost = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, opened: Callable[[], None]) -> None:
+        super().__init__()
+        self._opened = opened
+        self.on_msg(self._receive)
+
+    def save(self, path: Path) -> None:
+        """Have the browser save a copy of the file; it goes over the page's own connection, not under an address."""
+        self.send({"kind": "save", "name": path.name, "type": TYPES[path.suffix[1:]]}, [path.read_bytes()])
+
+    def _receive(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
+        self.send({"kind": "here"})
+        if message.get("kind") == "opened":
+            self._opened()
