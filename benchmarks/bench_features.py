@@ -68,7 +68,8 @@ def made_up(customers: int, seed: int) -> dict[str, pd.DataFrame]:
                 "valid_from": np.datetime64("2020-01-01"),
                 "gender": np.array(["female", "male"])[random.integers(0, 2, customers)],
                 "region": np.array(["north", "south", "east", "west"])[random.integers(0, 4, customers)],
-                "birth_date": np.datetime64("1940-01-01") + random.integers(0, 24_000, customers).astype("timedelta64[D]"),
+                "birth_date": np.datetime64("1940-01-01")
+                + random.integers(0, 24_000, customers).astype("timedelta64[D]"),
                 "customer_since": np.datetime64("2015-01-01"),
             }
         ),
@@ -124,7 +125,7 @@ def with_pandas(taken: snapshot.Snapshot) -> None:
         recent = rows[rows["occurred_at"] >= pd.Timestamp(AS_OF) + pd.Timedelta(days=1) - pd.DateOffset(months=months)]
         for by in ("category", "channel"):
             grouped = recent.groupby(["customer_id", by], observed=False)["amount_minor"].agg(["count", "sum"])
-            parts.append(grouped.unstack().add_suffix(f"_{months}m"))
+            parts.append(grouped.unstack().add_suffix(f"_{months}m"))  # noqa: PD010
     pd.concat(parts, axis=1).fillna(0)
 
 

@@ -223,7 +223,9 @@ DECLARATIONS = st.one_of(
         _of_transactions,
     ),
     st.builds(
-        lambda months, by: features.upcoming("holdings", "matures_on", months=(months,), where={"closed_on": None}, by=by),
+        lambda months, by: features.upcoming(
+            "holdings", "matures_on", months=(months,), where={"closed_on": None}, by=by
+        ),
         _some,
         st.sampled_from(["", "product_group"]),
     ),
@@ -238,9 +240,14 @@ DECLARATIONS = st.one_of(
         st.sampled_from([1, 4]),
         st.sampled_from(["", "product_id", "product_group"]),
     ),
-    st.builds(lambda of: features.last_value("surveys", "score", **of), st.sampled_from([{}, {"where": {"question": "nps"}}, {"by": "question"}])),
     st.builds(
-        lambda months, by: features.windowed("contacts", "cost_minor", months=months, by=by, where={"direction": "out"}),
+        lambda of: features.last_value("surveys", "score", **of),
+        st.sampled_from([{}, {"where": {"question": "nps"}}, {"by": "question"}]),
+    ),
+    st.builds(
+        lambda months, by: features.windowed(
+            "contacts", "cost_minor", months=months, by=by, where={"direction": "out"}
+        ),
         _months,
         st.sampled_from(["", "channel", "outcome"]),
     ),
@@ -279,7 +286,7 @@ def specifications(draw: Any) -> features.Specification:
             found.append(features.Declaration(**{**vars(one), "strict": False}))
     count = features.windowed("contacts", months=(7,), name="talks")
     spent = features.windowed("transactions", "amount_minor", months=(5,), name="moves")
-    return features.Specification((*found, count, spent)) + [features.ratio("moves_sum_5m", "talks_count_7m")]
+    return features.Specification((*found, count, spent, features.ratio("moves_sum_5m", "talks_count_7m")))
 
 
 # ---------------------------------------------------------------- reference
@@ -350,7 +357,7 @@ class Reference:
         first = dt.date(1, 1, 1) if start is None else back(self.as_of, start)
         return [row for row in rows if row[column] is not None and first <= row[column].date() < last]
 
-    def values(self, one: Declaration, customer: str, level: str | None) -> list[float | int | None]:
+    def values(self, one: Declaration, customer: str, level: str | None) -> list[float | int | None]:  # noqa: PLR0911
         """The values of a declaration's features for one level, in the order of their columns."""
         rows = self.of(one, customer, level)
         happened = one.date or schema.tables()[one.table].info["happened"]
@@ -372,7 +379,10 @@ class Reference:
             recent = total(one.measures[0], months) / months
             before = total(one.measures[0], months + one.before, months) / one.before
             # The exact difference of whole numbers decides whether a trend is zero.
-            exact = total(one.measures[0], months) * one.before - total(one.measures[0], months + one.before, months) * months
+            exact = (
+                total(one.measures[0], months) * one.before
+                - total(one.measures[0], months + one.before, months) * months
+            )
             return [ratio(exact / (months * one.before), abs(recent) + abs(before))]
         if one.kind == "variance":
             return [self.variance([r[one.value] for r in self.between(rows, happened, m, 0)]) for m in one.months]

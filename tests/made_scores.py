@@ -154,9 +154,9 @@ def gains_table() -> pd.DataFrame:
     share = np.linspace(0, 1, 41)
     rows = []
     for product in list(PRODUCTS)[:-1]:
-        for model, bend in (("propensity", 4.0), ("logistic", 2.5)):
+        for model, bend in (("propensity", 4.0), ("baseline", 2.5)):
             reached = (1 - np.exp(-bend * share)) / (1 - math.exp(-bend))
-            table = pd.DataFrame({"share_contacted": share, "share_of_buyers": reached}).assign(model=model)
+            table = pd.DataFrame({"share": share, "gains": reached}).assign(model=model)
             spread = 0.06 * share * (1 - share) * 2
             rows.append(table.assign(product_id=product, low=reached - spread, high=reached + spread))
     return pd.concat(rows, ignore_index=True)
@@ -165,16 +165,16 @@ def gains_table() -> pd.DataFrame:
 def reason_table(listed: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Three reasons for and one against, for each row of the lists."""
     kinds: list[dict[str, Any]] = [
-        {"code": "count", "table": "transactions", "by": "category", "level": "salary", "months": 3, "unit": "rows"},
-        {"code": "balance_change", "table": "balances", "months": 3, "unit": "minor units"},
-        {"code": "since", "column": "birth_date", "unit": "years", "feature": "customer_age_years"},
-        {"code": "days_since_last", "table": "contacts", "where": '{"direction": "out"}', "unit": "days"},
-        {"code": "attribute", "column": "occupation", "value": "<i>engineer</i>"},
+        {"code": "count", "feature": "transactions_count_salary_3m", "level": "salary", "months": 3, "unit": "rows"},
+        {"code": "balance_change", "feature": "balances_change_3m", "months": 3, "unit": "minor units", "typical": 10},
+        {"code": "since", "feature": "customer_age_years", "unit": "years", "typical": 41},
+        {"code": "days_since_last", "feature": "contacts_out_recency_days", "unit": "days"},
+        {"code": "attribute", "feature": "customer_occupation", "value": "<i>engineer</i>"},
     ]
     rows = []
     for customer, product in zip(listed["customer_id"], listed["product_id"].astype(str), strict=True):
         chosen = rng.choice(len(kinds), 4, replace=False, p=[0.35, 0.25, 0.2, 0.15, 0.05])
-        reasons = [{"value": int(rng.integers(1, 60)), **kinds[place], "weight": 1.0} for place in chosen]
-        reasons[-1]["weight"] = -0.5
+        reasons = [{"value": int(rng.integers(1, 60)), **kinds[place], "direction": "for"} for place in chosen]
+        reasons[-1]["direction"] = "against"
         rows.append({"customer_id": customer, "product_id": product, "reasons": json.dumps(reasons)})
     return pd.DataFrame(rows)

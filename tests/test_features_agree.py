@@ -21,7 +21,7 @@ from crmlib.features.plan import expand
 from crmlib.warehouse import build, schema, snapshot
 
 QUICK = settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example takes a file: shrinking would take minutes
@@ -145,3 +145,6 @@ def test_the_default_specification_agrees_on_duckdb_sqlite_and_the_kernel(tmp_pa
         schema.metadata.create_all(connection)
         fill(connection, made)
         same(local, features.build_sql(connection, AS_OF))
+    copy = tmp_path / "copy.duckdb"
+    copy.write_bytes(known.warehouse.path.read_bytes())
+    same(local, features.build_sql(sa.create_engine(f"duckdb:///{copy}"), AS_OF.isoformat()))

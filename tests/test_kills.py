@@ -22,6 +22,7 @@ import crmlib.warehouse.versions  # noqa: F401
 from crmlib import paths
 from crmlib.store import ledger, session
 from crmlib.store.tables import Load, Version
+from crmlib.warehouse import pruning
 from crmlib.warehouse.snapshot import Warehouse
 
 # The package's `versions` is the function; the module is what the children patch.
@@ -106,7 +107,7 @@ def read(data: Path, stop: Any, told: Connection) -> None:
             assert wh.version >= last[0] and found >= last[1], f"went back from {last} to {wh.version}, {found}"
             last = wh.version, found
             reads += 1
-            time.sleep(0.1)
+            time.sleep(0.15)
         told.send((reads, ""))
     except Exception as error:
         told.send((reads, f"{type(error).__name__}: {error}"))
@@ -161,7 +162,7 @@ def data(tmp_path: Path) -> Path:
 
 def nothing_left(data: Path) -> None:
     """Prune; then every file below the warehouse is a published version, and nothing runs any more."""
-    versions.prune(paths.warehouse(data), keep=3, now=NOW)
+    pruning.prune(paths.warehouse(data), keep=3, now=NOW)
     ledger.mark_interrupted(data, now=NOW)
     listed = versions.versions(paths.warehouse(data)).set_index("version")
     published = listed[listed["state"] == "published"]

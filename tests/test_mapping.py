@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,10 @@ def test_two_sections_of_one_table_and_the_names_of_corrected_rows() -> None:
 def test_layout_of_the_file_does_not_change_the_meaning() -> None:
     one = mapping.parse(customers(), name="a.toml")
     assert one.to_json() == mapping.parse(customers(), name="b.toml").to_json()
-    assert one.to_json() != mapping.parse(customers(dump=False, columns={**COLUMNS, "valid_from": "v"}), name="a").to_json()
+    assert (
+        one.to_json()
+        != mapping.parse(customers(dump=False, columns={**COLUMNS, "valid_from": "v"}), name="a").to_json()
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_layout_of_the_file_does_not_change_the_meaning() -> None:
         (customers(delimiter=";;"), "delimiter = ';;'; it is one character"),
         (customers(time_zone="Europe/Prag"), "no time zone 'Europe/Prag'"),
         (customers(recorded_at={"lag_days": -1}), "lag_days is -1; .* 0 or more"),
-        (customers(recorded_at={"lag": 1}), r"option lag is unknown \(did you mean lag_days\?\)"),
+        (customers(recorded_at={"lagdays": 1}), r"option lagdays is unknown \(did you mean lag_days\?\)"),
         (customers(dump=False), "does not say where valid_from"),
         (customers(files=[]), r'has no files; write for example files = \["customers\*\.csv"\]'),
         (
@@ -108,3 +112,13 @@ def test_a_missing_file_and_one_that_is_not_toml(tmp_path: Path) -> None:
         mapping.read(tmp_path / "bad.toml")
     (tmp_path / "good.toml").write_text('\ufeff[tables.customers]\nfiles = ["c"]\ncolumns.customer_id = "id"\n')
     assert mapping.read(tmp_path / "good.toml").name == "good.toml"
+
+
+def test_the_example_of_the_documentation_is_a_mapping() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "mapping.md").read_text(encoding="utf-8")
+    example = text.split("```toml\n")[1].split("```")[0]
+    read = mapping.parse(tomllib.loads(example), name="example.toml")
+    assert [(section.table, section.dump) for section in read.sections] == [
+        ("customers", True),
+        ("transactions", False),
+    ]

@@ -16,8 +16,18 @@ from scipy import stats
 
 from crmlib import samples
 from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
-from crmlib.samples import bank_block, bank_document, bank_files, bank_model, bank_products, bank_reference
-from crmlib.warehouse import company, load, mapping
+from crmlib.samples import (
+    bank_block,
+    bank_document,
+    bank_files,
+    bank_model,
+    bank_population,
+    bank_products,
+    bank_quarter,
+    bank_reference,
+)
+from crmlib.warehouse import company, mapping
+from crmlib.warehouse.load import load
 
 CUSTOMERS = 8_000
 
@@ -215,15 +225,24 @@ def test_customers_leave_as_planted_and_by_reason(sample: samples.Sample, client
         assert abs(deviation(gone & (rows["closed_why"] == reason), rows[f"p_{reason}"])) < 4, reason
 
 
-def test_the_hazard_of_a_quarter_reads_only_the_state_at_its_start() -> None:
-    """Two futures of one past: whatever is drawn later, the next quarter's truth is the same."""
+def test_the_truth_of_a_quarter_reads_only_the_state_at_its_start() -> None:
     over = bank_block.calendar(6, end="2025-12-31")
-    runs = [
-        bank_block.simulate(np.random.SeedSequence(1), 0, 200, over=over[:count], campaigns=[]).truth["purchases"]
-        for count in (bank_block.WARM_UP + 1, bank_block.WARM_UP + 2)
-    ]
-    first = runs[1]["as_of"] == runs[1]["as_of"].min()
-    assert len(runs[0]["p"]) == first.sum()
+    quarter, begin = over[bank_block.WARM_UP], over[0].first
+    rng = np.random.default_rng(1)
+    people = bank_population.people(rng, 400, first=0, begin=begin, start=quarter.first, end=over[-1].last)
+    state = bank_population.first_state(rng, people, begin=begin)
+    campaigns = bank_reference.plan(rng, quarters=1)
+    before = {name: np.copy(getattr(state, name)) for name in ("counts", "liquid", "visits", "contacted", "left")}
+    one, other = (
+        bank_quarter.decide(np.random.default_rng(seed), people, state, quarter=quarter, campaigns=campaigns)
+        for seed in (2, 3)
+    )
+    for name, rows in one.truth.items():
+        for column, values in rows.items():
+            np.testing.assert_array_equal(values, other.truth[name][column])
+    assert (one.bought != other.bought).any() and (one.arm != other.arm).any()
+    for name, values in before.items():
+        np.testing.assert_array_equal(getattr(state, name), values)
 
 
 # ---------------------------------------------------------------- it looks like a bank
@@ -326,7 +345,7 @@ def test_truth_is_neither_among_the_files_nor_in_the_mapping(sample: samples.Sam
 def test_the_sample_goes_through_the_loader_and_only_the_planted_rows_are_refused(tmp_path: Path) -> None:
     sample = samples.bank(customers=1_500, months=12, seed=8, folder=tmp_path / "bank")
     (tmp_path / "data").mkdir()
-    report = load.load(
+    report = load(
         sample.files,
         sample.mapping,
         data=tmp_path / "data",

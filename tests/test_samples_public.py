@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from crmlib import features, warehouse
@@ -25,7 +27,7 @@ from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
 from crmlib.models import propensity
 from crmlib.samples import berka, online_retail, public, published
 from crmlib.samples.published import Published
-from crmlib.warehouse import company, load, mapping, snapshot
+from crmlib.warehouse import company, mapping
 
 REAL = os.environ.get("CRM_REAL_DATA")
 real_data = pytest.mark.skipif(not REAL, reason="CRM_REAL_DATA does not name the folder of the real data sets")
@@ -305,6 +307,13 @@ def test_birth_numbers_code_the_sex() -> None:
     assert found["gender"].tolist() == ["female", "male", "female", "male"]
 
 
+@given(st.dates(dt.date(1900, 1, 1), dt.date(1999, 12, 31)), st.booleans())
+def test_birth_numbers_decode_to_what_was_coded(day: dt.date, female: bool) -> None:
+    number = f"{day:%y}{day.month + 50 * female:02d}{day:%d}"
+    found = berka.birth(pd.Series([number])).iloc[0]
+    assert found.tolist() == [day.isoformat(), "female" if female else "male"]
+
+
 def small_bank() -> dict[str, pd.DataFrame]:
     """Return two accounts: 1 of client 1 with a card and loan, where 2 disposes; 2 of client 3."""
     trans = [  # trans_id, account, date, type, operation, amount, balance, k_symbol, bank, account_to
@@ -516,11 +525,11 @@ def test_the_example_has_enough_to_train_on() -> None:
 # ------------------------------------------------------------------------------------------------ through the loader
 
 
-def load_into(data: Path, files: list[Path], plan: Path, settings: Path) -> tuple[snapshot.Warehouse, pd.DataFrame]:
+def load_into(data: Path, files: list[Path], plan: Path, settings: Path) -> tuple[warehouse.Warehouse, pd.DataFrame]:
     """Load files into a new data folder and return the version and the counts by table, all of which must add up."""
     data.mkdir()
     shutil.copy(settings, data / "company.toml")
-    counts = load.load(files, plan, data=data, recorded_at=dt.datetime(2026, 1, 2)).counts.set_index("table")
+    counts = warehouse.load(files, plan, data=data, recorded_at=dt.datetime(2026, 1, 2)).counts.set_index("table")
     assert (counts["accepted"] + counts["quarantined"] + counts["unchanged"]).tolist() == counts["input"].tolist()
     return warehouse.open(data / "warehouse"), counts
 

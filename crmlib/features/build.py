@@ -66,10 +66,10 @@ def build_sql(
     DuckDB, SQLite and PostgreSQL are tested to agree with the kernel: counts and whole sums exactly, ratios, trends and
     variances within a relative 1e-9. Raises what ``build`` raises, and DataError where ``as_of`` is no date.
     """
+    day = parse_date(as_of)
     if isinstance(bind, sa.Engine):
         with bind.connect() as connection:
-            return build_sql(connection, as_of, spec, customers=customers)
-    day = parse_date(as_of)
+            return build_sql(connection, day, spec, customers=customers)
     fixed = levels.resolve(spec, day, lambda select: list(bind.execute(select)))
     features = plan.expand(fixed)
     # Engines order texts each in their own way, so the rows are sorted here.

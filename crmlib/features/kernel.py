@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from crmlib.errors import DataError
 from crmlib.features import source
-from crmlib.features.plan import Feature, Measure, Window, bound, bounds
+from crmlib.features.plan import Feature, Measure, bound, bounds
 from crmlib.features.spec import find_table
 from crmlib.features.sql import earliest
 from crmlib.warehouse.snapshot import Snapshot
@@ -60,7 +60,7 @@ def compute(snapshot: Snapshot, features: list[Feature], *, only: Iterable[str] 
             column = base[feature.name]
             out[feature.name] = column if feature.dtype == "category" else column.to_numpy().astype(feature.dtype)
         elif not feature.table:
-            inputs = [out[name] for name in feature.inputs]
+            inputs = [out[str(name)] for name in feature.inputs]
             out[feature.name] = _FORMULAS[feature.formula](inputs, feature, 0)
     return out
 
@@ -117,7 +117,7 @@ def _query(batch: list[Measure], as_of: dt.date) -> tuple[sa.Select[Any], dict[A
     columns: dict[Any, Any] = {"key": rows.c.customer_key}
     for measure in batch:
         if measure.kind == "state":
-            columns["day", "next_date"] = _day(rows.c.next_date, FOREVER)
+            columns["series", measure.date] = rows.c.series
             columns["day", "holding_closed_on"] = _day(rows.c.holding_closed_on, FOREVER)
         columns["day", measure.date] = _day(rows.c[measure.date], NEVER)
         if measure.by:
@@ -267,6 +267,19 @@ class Block:
         np.maximum.at(found, key, self.columns["value", measure.value][rows].astype(np.float64))
         return np.where(np.isneginf(found), np.nan, found)
 
+    def next_day(self, date: str) -> Array:
+        """Return for each balance the day of the holding's next one."""
+        if ("next", date) not in self.cells:
+            series, day = self.columns["series", date], self.columns["day", date]
+            order = np.argsort(series, kind="stable")
+            same = series[order[1:]] == series[order[:-1]]
+            if (same & (day[order[1:]] < day[order[:-1]])).any():  # the file is not in the order of time
+                order = np.lexsort((day, series))
+            found = np.full(len(day), source.day_number(FOREVER), dtype=np.int32)
+            found[order[:-1]] = np.where(same, day[order[1:]], source.day_number(FOREVER))
+            self.cells["next", date] = found
+        return self.cells["next", date]
+
     def state(self, measure: Measure) -> Array:
         """Return the sum of the balances in force at the end of the window."""
         back, levels = measure.window[1] or 0, _levels(self.batch, measure.by) if measure.by else []
@@ -275,7 +288,7 @@ class Block:
             at = source.day_number(bound(self.as_of, back))
             oldest = source.day_number(bound(self.as_of, back + measure.stale))
             day = self.columns["day", measure.date]
-            kept = (day < at) & (day >= oldest) & (self.columns["day", "next_date"] >= at)
+            kept = (day < at) & (day >= oldest) & (self.next_day(measure.date) >= at)
             kept &= self.columns["day", "holding_closed_on"] >= at
             if measure.where:
                 kept &= self.columns["where", measure.where]

@@ -17,7 +17,9 @@ from crmlib.warehouse import schema, snapshot
 MAX_LEVELS = 40
 """Of a column with more levels the most frequent are taken."""
 
-Run = Callable[[sa.Select[Any]], list[Any]]
+_OF_PRODUCTS = ("product_id", "product_group")
+
+Run = Callable[[Any], list[Any]]
 
 
 def resolve(spec: Iterable[Declaration], as_of: dt.date, run: Run) -> Specification:
@@ -26,45 +28,68 @@ def resolve(spec: Iterable[Declaration], as_of: dt.date, run: Run) -> Specificat
     Products and their groups come from the product table where there is one, so that a product without buyers keeps its
     place. Raises NotFoundError where a strict declaration names a level or value that is nowhere in the data.
     """
-    seen: dict[tuple[str, str], tuple[str, ...]] = {}
-    fixed = []
+    spec = tuple(spec)
     for one in spec:
         if one.strict:
             _check(one, run)
-        column = one.by or (one.value if _is_category(one) else "")
-        if column and one.levels is None:
-            for key in (("products", column), (one.table, column)):
-                if key not in seen:
-                    seen[key] = _levels_in(*key, as_of, run)
-                if seen[key]:
-                    break
-            one = replace(one, levels=seen[key])  # noqa: PLW2901
-        fixed.append(replace(one, strict=False))
+    wanted: dict[str, dict[str, None]] = {}
+    for one in spec:
+        if _is_open(one):
+            wanted.setdefault(one.table, {})[_column(one)] = None
+    through_products = {column: None for columns in wanted.values() for column in columns if column in _OF_PRODUCTS}
+    offered = _levels("products", through_products, as_of, run)
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for table, columns in wanted.items():
+        own = {column: None for column in columns if not offered.get(column) and column != "product_group"}
+        listed = {**offered, **_levels(table, own, as_of, run)}
+        found.update({(table, column): listed.get(column, ()) for column in columns})
+    fixed = []
+    for one in spec:
+        levels = found[one.table, _column(one)] if _is_open(one) else one.levels
+        fixed.append(replace(one, levels=levels, strict=False))
     return Specification(tuple(fixed))
 
 
-def _is_category(one: Declaration) -> bool:
-    return one.kind == "attribute" and isinstance(find_table(one.table).c[one.value].type, sa.String)
+def _column(one: Declaration) -> str:
+    """Return the column whose levels a declaration needs, or nothing."""
+    if one.kind == "attribute":
+        return one.value if isinstance(find_table(one.table).c[one.value].type, sa.String) else ""
+    return one.by
 
 
-def _levels_in(table: str, column: str, as_of: dt.date, run: Run) -> tuple[str, ...]:
+def _is_open(one: Declaration) -> bool:
+    return one.levels is None and bool(_column(one))
+
+
+def _levels(table: str, columns: Iterable[str], as_of: dt.date, run: Run) -> dict[str, tuple[str, ...]]:
+    """Return the levels of some columns among a table's known rows, in one query."""
+    columns = list(columns)
+    if not columns:
+        return {}
     if table == "products":
-        if column not in ("product_id", "product_group"):
-            return ()
-        rows: sa.FromClause = snapshot.known(schema.tables()[table], as_of).subquery("known_products")
+        known = snapshot.known(schema.tables()[table], as_of).subquery("known")
     else:
-        rows = source.rows(table, as_of, through=(column,))
-    statement = sa.select(rows.c[column], sa.func.count()).where(rows.c[column].is_not(None)).group_by(rows.c[column])
-    counted = sorted(run(statement), key=lambda row: (-row[1], row[0]))
-    return tuple(sorted(level for level, _ in counted[:MAX_LEVELS]))
+        known = source.rows(table, as_of, through=columns)
+    rows = sa.select(*[known.c[column] for column in columns]).cte("known_levels")
+    parts = [
+        sa.select(sa.literal(number).label("number"), rows.c[column].label("level"), sa.func.count().label("rows"))
+        .where(rows.c[column].is_not(None))
+        .group_by(rows.c[column])
+        for number, column in enumerate(columns)
+    ]
+    found: dict[str, list[tuple[int, str]]] = {column: [] for column in columns}
+    for number, level, count in run(sa.union_all(*parts)):
+        found[columns[number]].append((-count, level))
+    return {
+        column: tuple(sorted(level for _, level in sorted(counted)[:MAX_LEVELS])) for column, counted in found.items()
+    }
 
 
 def _check(one: Declaration, run: Run) -> None:
     table = find_table(one.table) if one.table else None
     given = dict(one.where)
-    column = one.by or one.value
-    if one.levels is not None and column:
-        given = {**given, column: one.levels}
+    if one.levels is not None and _column(one):
+        given = {**given, _column(one): one.levels}
     for name, values in given.items():
         listed = values if isinstance(values, tuple) else (values,)
         texts = [value for value in listed if isinstance(value, str)]

@@ -17,8 +17,10 @@ from crmlib.warehouse import schema, snapshot
 EPOCH = dt.date(1970, 1, 1)
 DAYS_PER_YEAR = 365.25
 
+Expression = sa.ColumnElement[Any]
 
-class epoch_day(FunctionElement[int]):  # noqa: N801
+
+class epoch_day(FunctionElement[int]):
     """SQL: the number of whole days from 1970-01-01 to a date or a UTC time."""
 
     type = sa.BigInteger()
@@ -52,8 +54,9 @@ def rows(
     """Return the rows of a customers' table as known at ``as_of``.
 
     Columns: those of the table; product_id and product_group where ``through`` names them and they come by a join; of
-    balances also next_date (of the holding's next known balance) and holding_closed_on. ``keyed`` adds customer_key and
-    takes the keys from :low to below :high. ``first_day`` leaves out what happened before it.
+    balances also holding_closed_on and next_date (of the holding's next known balance). ``keyed`` adds customer_key and
+    takes the keys from :low to below :high; balances then have the number ``series`` of the holding instead of next_date.
+    ``first_day`` leaves out what happened before it.
     """
     table = find_table(name)
     happened = table.c[table.info["happened"]]
@@ -65,17 +68,25 @@ def rows(
     if first_day is not None:
         start = snapshot.moment(happened, dt.datetime.combine(first_day, dt.time()))
         statement = statement.where(inner.c[happened.name] >= start)
+    grouped = "product_group" in set(through) and reaches(table, "product_group")
     if name == "balances":
-        later = sa.func.lead(inner.c.balance_date).over(
-            partition_by=[inner.c.customer_id, inner.c.holding_id], order_by=inner.c.balance_date
-        )
-        statement = statement.add_columns(later.label("next_date"))
-    through = set(through)
-    if name == "balances":
-        statement = _with_holdings(statement, as_of, keyed=keyed)
-    if "product_group" in through and reaches(table, "product_group"):
+        statement = _with_holdings(statement.add_columns(_series(inner, keyed=keyed)), as_of, grouped, keyed=keyed)
+    elif grouped:
         statement = _with_groups(statement, as_of)
     return statement.subquery(name)
+
+
+def _series(inner: sa.Subquery, *, keyed: bool) -> Expression:
+    """Return what puts the balances of a holding in a row: the date of the next one, or a number of the holding.
+
+    The kernel takes the number and looks for the next date itself, which is several times faster than the window
+    function; 64 bits let two of a block's holdings meet once in some billion blocks.
+    """
+    if keyed:
+        return sa.func.hash(inner.c.customer_key, inner.c.holding_id, type_=sa.BigInteger).label("series")
+    later = sa.func.lead(inner.c.balance_date, type_=sa.Date)
+    holding = [inner.c.customer_id, inner.c.holding_id]
+    return later.over(partition_by=holding, order_by=inner.c.balance_date).label("next_date")
 
 
 def _in_block(inner: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -83,17 +94,18 @@ def _in_block(inner: sa.FromClause) -> sa.ColumnElement[bool]:
     return sa.and_(inner.c.customer_key >= low, inner.c.customer_key < high)
 
 
-def _with_holdings(statement: sa.Select[Any], as_of: dt.date, *, keyed: bool) -> sa.Select[Any]:
-    table = schema.tables()["holdings"]
-    holdings = snapshot.known(table, as_of, system=("customer_key",) if keyed else ()).subquery("their_holdings")
-    owned = sa.select(
-        holdings.c.holding_id, holdings.c.customer_id, holdings.c.product_id, holdings.c.closed_on.label("closed_on")
-    )
+def _with_holdings(statement: sa.Select[Any], as_of: dt.date, grouped: bool, *, keyed: bool) -> sa.Select[Any]:
+    table, owner = schema.tables()["holdings"], "customer_key" if keyed else "customer_id"
+    known = snapshot.known(table, as_of, system=("customer_key",) if keyed else ()).subquery("their_holdings")
+    closed = known.c.closed_on.label("holding_closed_on")
+    owned = sa.select(known.c.holding_id, known.c[owner], known.c.product_id, closed)
     if keyed:
-        owned = owned.where(_in_block(holdings))
+        owned = owned.where(_in_block(known))
+    if grouped:
+        owned = _with_groups(owned, as_of)
     left, right = statement.subquery("balances_alone"), owned.subquery("holdings_alone")
-    same = sa.and_(left.c.holding_id == right.c.holding_id, left.c.customer_id == right.c.customer_id)
-    more = (right.c.product_id, right.c.closed_on.label("holding_closed_on"))
+    same = sa.and_(left.c.holding_id == right.c.holding_id, left.c[owner] == right.c[owner])
+    more = [column for column in right.c if column.name not in ("holding_id", owner)]
     return sa.select(*left.c, *more).select_from(left.outerjoin(right, same))
 
 

@@ -91,7 +91,9 @@ class Declaration:
             find_by(table, self.by)
         for months in self.months:
             if months is not None and not 0 < months <= 1200:
-                raise UsageError(f"{self.kind} of {self.table}: months holds {months}; give 1 to 1200, or None for always")
+                raise UsageError(
+                    f"{self.kind} of {self.table}: months holds {months}; give 1 to 1200, or None for always"
+                )
         _check_where(table, self.where)
 
 
@@ -137,10 +139,11 @@ def windowed(
 
 
 def share(
-    table: str, value: str = "", *, by: str, months: Iterable[int | None] = (3,), **selection: Unpack[Selection]
+    table: str, value: str = "", *, months: Iterable[int | None] = (3,), **selection: Unpack[Selection]
 ) -> Declaration:
     """Declare each level's share in the count of rows, or in the sum of ``value``; empty where the whole is zero."""
-    selection = {**selection, "by": by}
+    if not selection.get("by"):
+        raise UsageError(f"share of {table!r}: by is missing; name the column whose levels share the whole")
     measures = ("sum",) if value else ("count",)
     return _declare("share", table, value, measures=measures, months=tuple(months), **_plain(selection))
 
@@ -173,10 +176,9 @@ def recency(
     return _declare("recency", table, measures=("first" if first else "last",), months=(months,), **_plain(selection))
 
 
-def upcoming(table: str, date: str, *, months: Iterable[int] = (3,), **selection: Unpack[Selection]) -> Declaration:
-    """Declare the number of rows whose ``date`` falls within the next months: contracts soon to mature."""
-    selection = {**selection, "date": date}
-    return _declare("upcoming", table, months=tuple(months), **_plain(selection))
+def upcoming(table: str, due: str, *, months: Iterable[int] = (3,), **selection: Unpack[Selection]) -> Declaration:
+    """Declare the number of rows whose date ``due`` falls within the next months: contracts soon to mature."""
+    return _declare("upcoming", table, months=tuple(months), **_plain({**selection, "date": due}))
 
 
 def held(value: str = "", *, by: str = "", levels: Iterable[str] | None = None) -> Declaration:

@@ -55,17 +55,20 @@ def fit(features: pd.DataFrame, labels: pd.DataFrame, *, seed: int = 0) -> Basel
     bought = pairs.matrix(labels, features, products)
     if not (bought == 1).any():
         raise DataError("nobody bought anything in the training period; take a longer one")
-    encoding = encode.fit(features)
     rng = np.random.default_rng(seed)
+    kept, kept_weights = learner.sample(bought, learner.MAX_ROWS, rng)
+    features, bought = features.iloc[kept], bought[kept]
+    encoding = encode.fit(features)
+    inputs = encoding.linear_matrix(encoding.tree_matrix(features))
     base = learner.base_log_odds(bought)
     slopes, rows = np.zeros((len(encoding.sources) + 1, len(products))), []
     for place, product in enumerate(products):
         drawn, weights = learner.sample(bought[:, [place]], _ROWS, rng)
-        outcome = bought[drawn, place].astype(float)
+        outcome, weights = bought[drawn, place].astype(float), weights * kept_weights[drawn]
         if not 0 < outcome.sum() < len(outcome):
             slopes[-1, place] = base[place]
             continue
-        design = encoding.linear_matrix(encoding.tree_matrix(features.iloc[drawn])).astype(np.float64)
+        design = inputs[drawn].astype(np.float64)
         chosen = _telling(design, outcome, weights)
         x, y, w = _with_prior(design[:, chosen], outcome, weights)
         fitted = sm.GLM(y, x, family=sm.families.Binomial(), freq_weights=w).fit()

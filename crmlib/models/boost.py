@@ -6,10 +6,12 @@ gradient nor curvature, so it moves no split and no leaf of that product.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 import xgboost as xgb
+from scipy.special import expit
 
 from crmlib.models.encode import Encoding
 
@@ -18,7 +20,7 @@ PARAMETERS: dict[str, object] = {
     "objective": "reg:squarederror",  # replaced by the masked logistic one below; predictions are plain log-odds
     "multi_strategy": "one_output_per_tree",
     "base_score": 0.0,
-    "learning_rate": 0.1,
+    "learning_rate": 0.15,
     "max_depth": 4,
     "max_bin": 64,
     "min_child_weight": 3.0,
@@ -33,9 +35,8 @@ _PATIENCE = 10
 
 @dataclass(frozen=True)
 class Target:
-    """Outcomes to learn: ``bought`` (rows x outcomes; -1 has none), row ``weights``, and the log-odds to start from.
-
-    ``start`` has one row for all (the base rates) or one for each.
+    """Outcomes to learn: ``bought`` (rows x outcomes; -1 has none), row ``weights``, and the log-odds ``start`` (base
+    rates, one per outcome) that margins are added to.
     """
 
     bought: np.ndarray
@@ -44,20 +45,22 @@ class Target:
 
     def take(self, rows: np.ndarray) -> Target:
         """Return the outcomes of some rows."""
-        start = self.start if len(self.start) == 1 else self.start[rows]
-        return Target(self.bought[rows], self.weights[rows], start)
+        return Target(self.bought[rows], self.weights[rows], self.start)
 
-    def gradients(self, margins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def slope_and_curvature(self, margins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return first and second derivative of the logistic loss by the margins, 0 where there is no outcome."""
-        chance = 1 / (1 + np.exp(-(margins.reshape(self.bought.shape) + self.start)))
-        weight = np.where(self.bought >= 0, self.weights[:, None], 0)
-        return (weight * (chance - self.bought)).astype(np.float32), (weight * chance * (1 - chance)).astype(np.float32)
+        chance = expit(self._logits(margins))
+        weight = self.weights.astype(np.float32)[:, None] * (self.bought >= 0)
+        return weight * (chance - self.bought), weight * chance * (1 - chance)
 
     def losses(self, margins: np.ndarray) -> np.ndarray:
         """Return the logistic loss of each outcome, summed over the rows that have it."""
-        logit = margins.reshape(self.bought.shape) + self.start
-        weight = np.where(self.bought >= 0, self.weights[:, None], 0)
-        return np.sum(weight * (np.logaddexp(0, logit) - (self.bought == 1) * logit), axis=0)
+        logit = self._logits(margins)
+        each = np.logaddexp(np.float32(0), logit) - (self.bought == 1) * logit
+        return self.weights @ (each * (self.bought >= 0))
+
+    def _logits(self, margins: np.ndarray) -> np.ndarray:
+        return margins.reshape(self.bought.shape).astype(np.float32, copy=False) + self.start.astype(np.float32)
 
 
 def matrix(tree: np.ndarray, encoding: Encoding, *, nthread: int | None = None) -> xgb.DMatrix:
@@ -126,7 +129,7 @@ class _Watch(xgb.callback.TrainingCallback):
         self.round = 0
 
     def objective(self, margins: np.ndarray, _data: xgb.DMatrix) -> tuple[np.ndarray, np.ndarray]:
-        gradient, curvature = self.target.gradients(margins)
+        gradient, curvature = self.target.slope_and_curvature(margins)
         return gradient * self.growing, curvature * self.growing
 
     def metric(self, margins: np.ndarray, _data: xgb.DMatrix) -> tuple[str, float]:
@@ -149,3 +152,19 @@ class _Watch(xgb.callback.TrainingCallback):
 def margins(booster: xgb.Booster, data: xgb.DMatrix, outcomes: int) -> np.ndarray:
     """Return the log-odds beyond the offsets (rows x outcomes)."""
     return booster.predict(data, output_margin=True).reshape(-1, outcomes)
+
+
+def only(booster: xgb.Booster, outcome: int) -> xgb.Booster:
+    """Return a booster of one outcome's trees alone, for explanations: Shapley values cost by the tree."""
+    content = json.loads(booster.save_raw("json"))
+    learner = content["learner"]
+    model = learner["gradient_booster"]["model"]
+    trees = [tree for tree, owner in zip(model["trees"], model["tree_info"], strict=True) if owner == outcome]
+    model["trees"] = [{**tree, "id": number} for number, tree in enumerate(trees)]
+    model["tree_info"] = [0] * len(trees)
+    model["iteration_indptr"] = list(range(len(trees) + 1))
+    model["gbtree_model_param"]["num_trees"] = str(len(trees))
+    learner["learner_model_param"] |= {"num_target": "1", "base_score": "[0E0]"}
+    alone = xgb.Booster()
+    alone.load_model(bytearray(json.dumps(content).encode()))
+    return alone

@@ -20,7 +20,7 @@ class Encoding:
     """How the columns of a feature table become numbers.
 
     Attributes, in the order of the columns: ``numeric`` names with ``scales`` (the linear models see asinh(x / scale)),
-    ``means`` and ``deviations`` of that, and whether ``gaps`` get a column of their own; ``levels`` of the categorical
+    ``means`` and ``deviations`` of that, and ``gaps``, the share missing where gaps get a column of their own, else 0; ``levels`` of the categorical
     columns, commonest first, with their ``shares`` (unseen and rare levels count as missing); ``typical`` value of each
     column: the median or the commonest level.
     """
@@ -29,7 +29,7 @@ class Encoding:
     scales: list[float]
     means: list[float]
     deviations: list[float]
-    gaps: list[bool]
+    gaps: list[float]
     levels: dict[str, list[str]]
     shares: dict[str, list[float]]
     typical: dict[str, float | str | None]
@@ -95,7 +95,7 @@ class Encoding:
         out[:, :count] = np.clip(np.where(absent, 0, scaled), -_CLIP, _CLIP)
         column = count
         for place in np.flatnonzero(self.gaps):
-            out[:, column] = absent[:, place]
+            out[:, column] = absent[:, place] - np.float32(self.gaps[place])
             column += 1
         for at, (name, levels) in enumerate(self.levels.items(), start=count):
             for code in range(len(levels)):
@@ -111,7 +111,7 @@ def fit(features: pd.DataFrame) -> Encoding:
     date or list column, and where no column varies.
     """
     numeric: list[str] = []
-    figures: list[tuple[float, float, float, bool]] = []
+    figures: list[tuple[float, float, float, float]] = []
     typical: dict[str, float | str | None] = {}
     levels: dict[str, list[str]] = {}
     shares: dict[str, list[float]] = {}
@@ -159,8 +159,8 @@ def _codes(column: pd.Series, levels: list[str]) -> np.ndarray:
     return pd.Index(levels).get_indexer(pd.Index(column.astype("str")))
 
 
-def _figures(values: np.ndarray) -> tuple[float, float, float, bool, float] | None:
-    """Return scale, mean and deviation after asinh, whether gaps matter, and the median; None for a constant."""
+def _figures(values: np.ndarray) -> tuple[float, float, float, float, float] | None:
+    """Return scale, mean and deviation after asinh, the share of gaps if it matters, the median; None for a constant."""
     present = values[~np.isnan(values)].astype(np.float64)
     if len(present) == 0 or (present.min() == present.max() and len(present) == len(values)):
         return None
@@ -168,5 +168,6 @@ def _figures(values: np.ndarray) -> tuple[float, float, float, bool, float] | No
     scale = float(np.median(size)) if len(size) else 1.0
     squeezed = np.arcsinh(present / scale)
     deviation = float(squeezed.std())
-    gap = bool(0.005 < 1 - len(present) / len(values) < 0.995)
+    missing = 1 - len(present) / len(values)
+    gap = missing if 0.005 < missing < 0.995 else 0.0
     return scale, float(squeezed.mean()), deviation if deviation > 0 else 1.0, gap, float(np.median(present))

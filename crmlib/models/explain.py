@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xgboost as xgb
 
 from crmlib.errors import DataError, NotFoundError
 from crmlib.models import boost, pairs
@@ -14,6 +15,7 @@ from crmlib.models.propensity import Fitted, PropensityModel
 
 BASE = "(base)"
 _CHUNK = 2_000
+_ALIKE = ("code", "table", "column", "where", "by", "level")  # features that agree in these are one reason
 
 
 def contributions(model: PropensityModel, features: pd.DataFrame, product_id: str) -> pd.DataFrame:
@@ -25,9 +27,7 @@ def contributions(model: PropensityModel, features: pd.DataFrame, product_id: st
     product that the model does not know.
     """
     fitted = model.fitted_
-    place = _place(fitted, product_id)
-    parts = [found[:, place] for _, found in _chunks(fitted, features, [place])]
-    values = np.concatenate(parts) if parts else np.zeros((0, len(fitted.learner.encoding.columns) + 1))
+    values = _contributions(fitted, features, _place(fitted, product_id), trees={})
     return pd.DataFrame(values, columns=[*fitted.learner.encoding.columns, BASE], index=features.index)
 
 
@@ -42,11 +42,12 @@ def reasons(
     """Return the strongest reasons for and against each chosen pair of customer and product.
 
     In: ``chosen`` with customer_id, as_of, product_id (a call list or scores); ``meanings`` as ``features.describe`` of
-    the model's own specification: features of one code and level are one reason; without it each feature is its own code.
+    the model's own specification: features that differ in nothing but months and unit are one reason; without it each
+    feature is its own code.
 
     Out, a row per reason: customer_id, as_of, product_id, direction ("for" or "against"), rank (1 is the strongest),
     code, contribution (log-odds), parameters (a dictionary: feature and its value, of the group's strongest; typical,
-    its training median or commonest level; months, level and unit as in ``meanings``). A value or typical that is
+    its training median or commonest level; and what ``meanings`` says of the feature). A value or typical that is
     missing is None. Raises DataError where ``chosen`` holds a customer without features.
     """
     fitted = model.fitted_
@@ -54,20 +55,20 @@ def reasons(
     if (row < 0).any():
         missing = chosen["customer_id"].iloc[int(np.argmax(row < 0))]
         raise DataError(f"customer {missing} has no row in the features of that date; build them for the same as_of")
-    place = np.array([_place(fitted, str(name)) for name in chosen["product_id"].unique()])
-    code = place[pd.factorize(chosen["product_id"])[0]]
+    chosen = chosen[["customer_id", "as_of", "product_id"]].reset_index(drop=True)
     groups, group_of = _groups(fitted, meanings)
-    rows_used, at = np.unique(row, return_inverse=True)
+    trees: dict[int, xgb.Booster] = {}
     out: list[dict[str, Any]] = []
-    for first, found in _chunks(fitted, features.iloc[rows_used], sorted(set(place.tolist()))):
-        last = first + len(found)
-        for pair in np.flatnonzero((at >= first) & (at < last)):
-            part = found[at[pair] - first, code[pair], :-1]
-            for reason in _strongest(part, groups, group_of, top):
-                out.append({"pair": pair, **reason, "row": row[pair]})
-    keys = chosen[["customer_id", "as_of", "product_id"]].reset_index(drop=True)
-    table = _with_parameters(out, fitted, features, groups)
-    return keys.iloc[table["pair"]].reset_index(drop=True).join(table.drop(columns="pair"))
+    for product, at in chosen.groupby("product_id", observed=True, sort=False).indices.items():
+        found = _contributions(fitted, features.iloc[row[at]], _place(fitted, str(product)), trees=trees)
+        for pair, part in zip(at, found, strict=True):
+            out += [{"pair": pair, **reason} for reason in _strongest(part[:-1], groups, group_of, top)]
+    table = pd.DataFrame(out, columns=["pair", "direction", "rank", "code", "contribution", "parameters"])
+    table = table.sort_values("pair", kind="stable", ignore_index=True)
+    feature = table["parameters"].to_numpy(np.int64)
+    worded = _parameters(feature, features, row[table["pair"].to_numpy(np.int64)], fitted=fitted, groups=groups)
+    table["parameters"] = pd.Series(worded, dtype=object)
+    return chosen.iloc[table["pair"]].reset_index(drop=True).join(table.drop(columns="pair"))
 
 
 def codes(meanings: pd.DataFrame) -> list[str]:
@@ -88,45 +89,51 @@ def _place(fitted: Fitted, product_id: str) -> int:
         ) from None
 
 
-def _chunks(fitted: Fitted, features: pd.DataFrame, places: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the first row's number and the contributions (rows x products x features and base) of each chunk of rows."""
-    used, encoding = fitted.learner, fitted.learner.encoding
-    outcomes, count = len(used.offsets), len(encoding.columns)
+def _contributions(fitted: Fitted, features: pd.DataFrame, place: int, *, trees: dict[int, xgb.Booster]) -> np.ndarray:
+    """Return the contributions to one product's log-odds (rows x features, and the base).
+
+    ``trees`` keeps each outcome's trees from one call to the next: taking them out takes longer than using them.
+    """
+    encoding = fitted.learner.encoding
+    for outcome in {place, len(fitted.learner.offsets) - 1} - set(trees):
+        trees[outcome] = boost.only(fitted.learner.booster, outcome)
+    parts = [np.zeros((0, len(encoding.columns) + 1))]
     for first in range(0, len(features), _CHUNK):
-        tree = encoding.tree_matrix(features.iloc[first : first + _CHUNK])
-        design = encoding.linear_matrix(tree).astype(np.float64)
-        data = boost.matrix(tree, encoding)
-        shap = used.booster.predict(data, pred_contribs=True).reshape(len(tree), outcomes, count + 1)
-        found = np.zeros((len(tree), len(fitted.products), count + 1))
-        for place in places:
-            constant, by_tree, by_line, by_pool = fitted.calibration.coefficients[place]
-            own = fitted.reliable[place]
-            weights = {place: (own * by_tree, own * by_line)}
-            if outcomes > len(fitted.products):
-                pooled = (1 - own) * by_pool / 2
-                weights[outcomes - 1] = (pooled, pooled)
-            elif own < 1:
-                raise AssertionError("a pooled share needs a pooled outcome")
-            for outcome, (tree_weight, line_weight) in weights.items():
-                slopes = used.coefficients[:, outcome].astype(np.float32).astype(np.float64)
-                found[:, place] += tree_weight * shap[:, outcome]
-                np.add.at(found[:, place].T, encoding.sources, (line_weight * design * slopes[:-1]).T)
-                found[:, place, -1] += line_weight * slopes[-1]
-            found[:, place, -1] += constant + used.offsets[place]
-        yield first, found
+        parts.append(_chunk(fitted, encoding.tree_matrix(features.iloc[first : first + _CHUNK]), place, trees=trees))
+    return np.concatenate(parts)
+
+
+def _chunk(fitted: Fitted, tree: np.ndarray, place: int, *, trees: dict[int, xgb.Booster]) -> np.ndarray:
+    used = fitted.learner
+    design = used.encoding.linear_matrix(tree).astype(np.float64)
+    data = boost.matrix(tree, used.encoding)
+    constant, by_tree, by_line, by_pool = fitted.calibration.coefficients[place]
+    own = fitted.reliable[place]
+    weights = {place: (own * by_tree, own * by_line)}
+    if own < 1:
+        weights[len(fitted.products)] = ((1 - own) * by_pool / 2, (1 - own) * by_pool / 2)
+    found = np.zeros((len(tree), tree.shape[1] + 1))
+    for outcome, (tree_weight, line_weight) in weights.items():
+        slopes = used.coefficients[:, outcome].astype(np.float32).astype(np.float64)
+        found += tree_weight * trees[outcome].predict(data, pred_contribs=True)
+        for column, source in enumerate(used.encoding.sources):
+            found[:, source] += line_weight * slopes[column] * design[:, column]
+        found[:, -1] += line_weight * slopes[-1]
+    found[:, -1] += constant + used.offsets[place]
+    return found
 
 
 def _groups(fitted: Fitted, meanings: pd.DataFrame | None) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return the meaning of each feature used (name, code, level, months, unit) and the number of its reason."""
+    """Return the meaning of each feature used (name, code, and more where given) and the number of its reason."""
     names = fitted.learner.encoding.columns
     known = pd.DataFrame({"name": names})
     if meanings is None:
-        table = known.assign(code=names, level="", months=None, unit="")
+        table = known.assign(code=names)
     else:
-        columns = ["name", "code", "level", "months", "unit"]
-        table = known.merge(meanings[columns], on="name", how="left", validate="one_to_one")
+        table = known.merge(meanings, on="name", how="left", validate="one_to_one")
         table["code"] = table["code"].fillna(table["name"])
-    return table, table.groupby(["code", "level"], dropna=False, sort=False).ngroup().to_numpy()
+    alike = [name for name in table.columns if name in _ALIKE]
+    return table, table.groupby(alike, dropna=False, sort=False).ngroup().to_numpy()
 
 
 def _strongest(part: np.ndarray, groups: pd.DataFrame, group_of: np.ndarray, top: int) -> Iterator[dict[str, Any]]:
@@ -143,25 +150,25 @@ def _strongest(part: np.ndarray, groups: pd.DataFrame, group_of: np.ndarray, top
                 "rank": rank,
                 "code": str(groups["code"].iloc[strongest]),
                 "contribution": float(sums[number]),
-                "feature": int(strongest),
+                "parameters": int(strongest),
             }
 
 
-def _with_parameters(
-    out: list[dict[str, Any]], fitted: Fitted, features: pd.DataFrame, groups: pd.DataFrame
-) -> pd.DataFrame:
-    """Replace the number of the feature and of the row in each reason by the parameters of its code."""
-    columns = ["pair", "direction", "rank", "code", "contribution", "parameters"]
-    for reason in out:
-        feature = groups.iloc[reason.pop("feature")]
-        value = features[feature["name"]].iloc[reason.pop("row")]
-        reason["parameters"] = {
-            "feature": feature["name"],
-            "value": _plain(value),
-            "typical": fitted.learner.encoding.typical[feature["name"]],
-            **{name: _plain(feature[name]) for name in ("months", "level", "unit")},
-        }
-    return pd.DataFrame(out, columns=columns).sort_values("pair", kind="stable", ignore_index=True)
+def _parameters(
+    feature: np.ndarray, features: pd.DataFrame, row: np.ndarray, *, fitted: Fitted, groups: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """Return the parameters of each reason, given by the number of its feature and the row of its customer."""
+    meanings = [{str(name): _plain(value) for name, value in one.items()} for one in groups.to_dict("records")]
+    values = np.empty(len(row), dtype=object)
+    for number in np.unique(feature):
+        at = np.flatnonzero(feature == number)
+        values[at] = [_plain(value) for value in features[meanings[number]["name"]].iloc[row[at]]]
+    out = []
+    for number, value in zip(feature, values, strict=True):
+        meaning = {name: said for name, said in meanings[number].items() if name not in ("name", "code")}
+        name = meanings[number]["name"]
+        out.append({"feature": name, "value": value, "typical": fitted.learner.encoding.typical[name], **meaning})
+    return out
 
 
 def _plain(value: Any) -> Any:

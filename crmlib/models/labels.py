@@ -41,8 +41,8 @@ def purchases(
     Out: the columns of ``candidates`` and bought (bool): the customer opened a holding of the product in the days
     (as_of, as_of + within_days], by all that ``wh`` knows today. ``products`` keeps only these.
 
-    Raises DataError where the records end before the last of these days (outcomes would be cut off), where nobody
-    bought anything, or where one of the ``products`` asked for was bought by nobody.
+    Raises DataError where the records end before the last of these days (outcomes would be cut off), and where nobody
+    bought any of the products.
     """
     if within_days < 1:
         raise DataError(f"within_days is {within_days}; the outcome needs at least one day after the snapshot")
@@ -60,12 +60,11 @@ def purchases(
         holdings.c.superseded_at.is_(None), holdings.c.opened_on > after.as_of, holdings.c.opened_on <= last_day
     )
     bought = _flags(wh.arrow(opened), customers["customer_key"], goods) & allowed
-    counts = bought.sum(axis=0)
-    if not counts.any() or (products is not None and not counts.all()):
-        unsold = ", ".join(name for name, count in zip(goods, counts, strict=True) if not count)
+    if not bought.any():
+        what = "any product" if products is None else ", ".join(goods)
         raise DataError(
-            f"nobody who could buy {unsold} did so from {after.as_of + dt.timedelta(days=1)} to {last_day};"
-            " leave it out, take more days or an earlier snapshot"
+            f"nobody who could buy {what} did so from {after.as_of + dt.timedelta(days=1)} to {last_day};"
+            " leave it out, take more days or another snapshot"
         )
     return pairs.table(customers["customer_id"], goods, after.as_of, chosen=allowed, bought=bought)
 
@@ -104,7 +103,9 @@ def _allowed(snapshot: Snapshot, products: Sequence[str] | None) -> tuple[pd.Dat
     customers = _customers(snapshot)
     terms = _terms(snapshot, products)
     goods = [str(name) for name in terms["product_id"]]
-    held = _held(snapshot, customers["customer_key"])
+    wanted = [str(name) for name in terms["requires_product_id"].dropna()]
+    names = sorted({*goods, *wanted})
+    holds = dict(zip(names, _flags(_held(snapshot), customers["customer_key"], names).T, strict=True))
     allowed = np.ones((len(customers), len(goods)), dtype=bool)
     age, income = customers["age"].to_numpy(), customers["income"].to_numpy()
     for place, term in enumerate(terms.to_dict("records")):
@@ -112,9 +113,9 @@ def _allowed(snapshot: Snapshot, products: Sequence[str] | None) -> tuple[pd.Dat
         column &= ~(age < _number(term["minimum_age"], -np.inf)) & ~(age > _number(term["maximum_age"], np.inf))
         column &= ~(income < _number(term["minimum_income"], -np.inf))
         if not (pd.notna(term["repeatable"]) and term["repeatable"]):
-            column &= ~held(term["product_id"])
+            column &= ~holds[term["product_id"]]
         if pd.notna(term["requires_product_id"]):
-            column &= held(term["requires_product_id"])
+            column &= holds[term["requires_product_id"]]
     if not allowed.any():
         raise DataError(
             f"as of {snapshot.as_of} no customer could buy any product on sale; check the tables customers and products"
@@ -179,20 +180,11 @@ def _terms(snapshot: Snapshot, products: Sequence[str] | None) -> pd.DataFrame:
     return terms.assign(minimum_income=_converted(snapshot, income, currency))
 
 
-def _held(snapshot: Snapshot, keys: pd.Series) -> _Held:
+def _held(snapshot: Snapshot) -> pa.Table:
+    """Return customer_key and product_id of the holdings open at the end of the day."""
     rows = known(schema.tables()["holdings"], snapshot.as_of, system=("customer_key",)).subquery("rows")
     ended = sa.or_(rows.c.closed_on.is_(None), rows.c.closed_on >= cutoff(snapshot.as_of).date())
-    return _Held(snapshot.warehouse.arrow(sa.select(rows.c.customer_key, rows.c.product_id).where(ended)), keys)
-
-
-class _Held:
-    """Who holds a product at the snapshot, by product."""
-
-    def __init__(self, holdings: pa.Table, keys: pd.Series) -> None:
-        self._holdings, self._keys = holdings, keys
-
-    def __call__(self, product_id: str) -> np.ndarray:
-        return _flags(self._holdings, self._keys, [product_id])[:, 0]
+    return snapshot.warehouse.arrow(sa.select(rows.c.customer_key, rows.c.product_id).where(ended))
 
 
 def _flags(rows: pa.Table, keys: pd.Series, goods: Sequence[str]) -> np.ndarray:

@@ -33,7 +33,7 @@ def check(
     Out: feature, product_id ("" for a plain table), reason, auc, low, high, buyers, and rows (known too late).
     ``predicts_too_well``: alone it orders buyers before others with an AUC whose whole 95% interval is above
     ``threshold`` (for orientation: whole models reach .55 to .80, and above .90 Pega suspects a leak).
-    ``filled_by_the_outcome``: it is filled for buyers and empty for others, or the other way round, in 95% of the rows.
+    ``filled_by_the_outcome``: it is empty for buyers and filled for others, or the other way round, by 90 points.
     ``known_afterwards``: some values became known after ``as_of``.
 
     The AUC is of the buying rates of 20 equal bins (or levels; empty is one more) learnt on other customers, so any form
@@ -43,14 +43,16 @@ def check(
     rng = np.random.default_rng(seed)
     fold = rng.permutation(np.arange(len(features)) % _FOLDS)
     rows: list[dict[str, object]] = []
+    judged = [
+        (product, able, bought[able, place])
+        for place, product in enumerate(products)
+        if min(((able := bought[:, place] >= 0) & (bought[:, place] == 1)).sum(), (bought[:, place] == 0).sum()) >= _FEW
+    ]
     for name in [column for column in features.columns if column not in encode.KEYS]:
         cells, absent = _cells(features[name])
-        for place, product in enumerate(products):
-            able = bought[:, place] >= 0
-            outcome = bought[able, place]
-            if min(outcome.sum(), len(outcome) - outcome.sum()) < _FEW:
-                continue
-            found = metrics.auc(outcome, _rates(cells[able], outcome, fold[able]))
+        joint = cells * _FOLDS + fold
+        for product, able, outcome in judged:
+            found = _held_out_auc(joint[able], outcome)
             reason = _reason(found, outcome, absent[able], threshold)
             if reason:
                 rows.append({**_row(name, product, reason), **found._asdict(), "buyers": int(outcome.sum())})
@@ -86,20 +88,21 @@ def _cells(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return np.where(absent, 0, code), absent
 
 
-def _rates(cells: np.ndarray, outcome: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Return each row's buying rate in its cell among the other folds, drawn to the overall rate by ten customers."""
-    count, size = _FOLDS, int(cells.max()) + 1
-    joint = cells * count + fold
-    seen = np.bincount(joint, minlength=size * count).reshape(size, count)
-    hits = np.bincount(joint, outcome, minlength=size * count).reshape(size, count)
+def _held_out_auc(joint: np.ndarray, outcome: np.ndarray) -> metrics.Estimate:
+    """Return the AUC of the buying rate of each row's cell among the other folds, drawn to the overall by ten customers.
+
+    ``joint`` is cell x folds + fold. All rows of one cell and fold have one rate, so counting them is enough.
+    """
+    size = -(-(int(joint.max()) + 1) // _FOLDS)
+    seen = np.bincount(joint, minlength=size * _FOLDS).reshape(size, _FOLDS)
+    hits = np.bincount(joint[outcome == 1], minlength=size * _FOLDS).reshape(size, _FOLDS)
     others = seen.sum(axis=1, keepdims=True) - seen
     rate = (hits.sum(axis=1, keepdims=True) - hits + 10 * outcome.mean()) / (others + 10)
-    return rate[cells, fold]
+    return metrics.auc_of_groups(rate.ravel(), hits.ravel(), (seen - hits).ravel())
 
 
 def _reason(found: metrics.Estimate, outcome: np.ndarray, absent: np.ndarray, threshold: float) -> str:
-    empty_yes, empty_no = absent[outcome == 1].mean(), absent[outcome == 0].mean()
-    if abs(empty_yes - empty_no) >= 0.9:
+    if absent.any() and abs(absent[outcome == 1].mean() - absent[outcome == 0].mean()) >= 0.9:
         return "filled_by_the_outcome"
     certain = found.value == 1 or found.low > threshold
     return "predicts_too_well" if certain else ""

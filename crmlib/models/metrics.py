@@ -53,6 +53,21 @@ def auc(bought: np.ndarray, score: np.ndarray) -> Estimate:
     return _on_logit(value, error)
 
 
+def auc_of_groups(score: np.ndarray, buyers: np.ndarray, others: np.ndarray) -> Estimate:
+    """Return what ``auc`` does, of groups of customers with one score each: ``buyers`` and ``others`` in each group."""
+    values, group = np.unique(score, return_inverse=True)
+    yes, no = np.bincount(group, buyers, len(values)), np.bincount(group, others, len(values))
+    if min(yes.sum(), no.sum()) < 2:
+        return _UNKNOWN
+    above = (np.cumsum(no) - no / 2) / no.sum()
+    below = 1 - (np.cumsum(yes) - yes / 2) / yes.sum()
+    value = float(yes @ above / yes.sum())
+    spread = [
+        count @ (place - value) ** 2 / (count.sum() - 1) / count.sum() for count, place in ((yes, above), (no, below))
+    ]
+    return _on_logit(value, float(np.sqrt(sum(spread))))
+
+
 def average_precision(bought: np.ndarray, score: np.ndarray) -> Estimate:
     """Return the mean of precision over the buyers in order of score (ties are one step), as scikit-learn does.
 

@@ -46,7 +46,9 @@ def table(
 
 def constant(value: str, rows: int) -> pd.Series:
     """Return a column of one text, a byte a row."""
-    return pd.Series(pd.Categorical.from_codes(np.zeros(rows, dtype=np.int8), categories=pd.Index([value], dtype="str")))
+    return pd.Series(
+        pd.Categorical.from_codes(np.zeros(rows, dtype=np.int8), categories=pd.Index([value], dtype="str"))
+    )
 
 
 def rows_of(table: pd.DataFrame, features: pd.DataFrame) -> np.ndarray:

@@ -56,18 +56,19 @@ def save(
     now: dt.datetime,
     metrics: Mapping[str, Any],
     specification: str = "",
+    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> int:
     """Write a fitted model below ``data/models/propensity/`` and record it in the store; return its version.
 
-    Files: booster.ubj, model.json, features.json and SHA256SUMS, complete under a temporary name before the folder gets
-    its number. Raises EnvironmentFault where they cannot be written; then nothing is left behind.
+    Files: booster.ubj, model.json, features.json, a Parquet file for each of ``tables`` (its evaluation, say) and
+    SHA256SUMS, complete under a temporary name before the folder gets its number. Raises EnvironmentFault where they cannot be written; then nothing is left behind.
     """
     parent = data / "models" / propensity.NAME
     with _reporting(parent):
         parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
         try:
-            checksum = _write(model, staged, specification)
+            checksum = _write(model, staged, specification, tables or {})
             version = _publish(staged, parent, _last_version(data))
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
@@ -110,31 +111,30 @@ def load(data: Path, name: str = propensity.NAME, version: int | None = None) ->
 
 
 def save_scores(
-    scores: pd.DataFrame, *, data: Path, model_version: int, warehouse_version: int, as_of: dt.date, now: dt.datetime
+    scores: pd.DataFrame,
+    *,
+    data: Path,
+    model_version: int,
+    warehouse_version: int,
+    as_of: dt.date,
+    now: dt.datetime,
+    beside: Mapping[str, pd.DataFrame] | None = None,
 ) -> int:
     """Write a table of scores as Parquet below ``data/scores/`` and record it; return the number of the score set.
 
-    The file gets two more columns, model_version and warehouse_version. Raises EnvironmentFault where it cannot be
-    written; then nothing is left behind.
+    The file gets two more columns, model_version and warehouse_version. The tables ``beside`` (reasons, say) are written
+    first, to files named after it: STEM-reasons.parquet. Raises EnvironmentFault where a file cannot be written; then
+    nothing is recorded and no half of a file is left behind.
     """
     folder = data / "scores" / propensity.NAME
-    stem = f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}"
     table = scores.assign(model_version=np.int32(model_version), warehouse_version=np.int32(warehouse_version))
     with _reporting(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".new-", suffix=".parquet", dir=folder)
-        os.close(handle)
-        staged = Path(name)
-        try:
-            table.to_parquet(staged, index=False)
-            _sync(staged)
-            checksum = _digest(staged)
-            path = folder / f"{stem}-{checksum[:8]}.parquet"
-            staged.replace(path)
-            _sync(folder)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
+        stem = _free(folder, f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}")
+        for name, other in (beside or {}).items():
+            _to_parquet(other, folder / f"{stem}-{name}.parquet")
+        path = folder / f"{stem}.parquet"
+        checksum = _to_parquet(table, path)
     with session.session(data) as opened:
         row = ScoreSet(
             model=propensity.NAME,
@@ -175,7 +175,32 @@ def load_scores(data: Path, *, as_of: dt.date | None = None, model_version: int 
 # ---------------------------------------------------------------- files
 
 
-def _write(model: PropensityModel, folder: Path, specification: str) -> str:
+def _free(folder: Path, stem: str) -> str:
+    """Return the stem with the first number that no file has yet, so that nothing saved earlier is replaced."""
+    number = 1
+    while (folder / f"{stem}-{number}.parquet").exists():
+        number += 1
+    return f"{stem}-{number}"
+
+
+def _to_parquet(table: pd.DataFrame, path: Path) -> str:
+    """Write a table under another name, force it to the disk, rename it; return its checksum."""
+    handle, name = tempfile.mkstemp(prefix=".new-", suffix=".parquet", dir=path.parent)
+    os.close(handle)
+    staged = Path(name)
+    try:
+        table.to_parquet(staged, index=False)
+        staged.chmod(0o644)
+        _sync(staged)
+        checksum = _digest(staged)
+        staged.replace(path)
+        _sync(path.parent)
+    finally:
+        staged.unlink(missing_ok=True)
+    return checksum
+
+
+def _write(model: PropensityModel, folder: Path, specification: str, tables: Mapping[str, pd.DataFrame]) -> str:
     """Write all files of a model; return the checksum of the list of their checksums."""
     fitted = model.fitted_
     used = fitted.learner
@@ -195,7 +220,9 @@ def _write(model: PropensityModel, folder: Path, specification: str) -> str:
     used.booster.save_model(folder / "booster.ubj")
     (folder / "model.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     (folder / "features.json").write_text(specification, encoding="utf-8")
-    names = ("booster.ubj", "features.json", "model.json")
+    for name, table in tables.items():
+        table.to_parquet(folder / f"{name}.parquet", index=False)
+    names = ["booster.ubj", "features.json", "model.json", *[f"{name}.parquet" for name in tables]]
     sums = "".join(f"{_digest(folder / name)}  {name}\n" for name in names)
     (folder / _SUMS).write_text(sums, encoding="utf-8")
     for name in (*names, _SUMS):

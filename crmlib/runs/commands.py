@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,7 @@ def _run(given: argparse.Namespace, data: Path) -> None:
     if not path.exists() and (Path("notebooks") / path.with_suffix(".ipynb").name).exists():
         path = Path("notebooks") / path.with_suffix(".ipynb").name
     values = parameters.parse(path, given.parameter)
-    output = notebooks.run(path, values, data=data, progress=True)
+    output = notebooks.run(path, values, data=data, progress=sys.stderr.isatty())
     print(f"executed copy: {shown(output)} ({size(output)})")
 
 

@@ -60,7 +60,7 @@ def _sample(data: Path, *, customers: int, seed: int) -> samples.Sample:
             shutil.rmtree(data / name, ignore_errors=True)
         for file in data.glob("store.sqlite*"):
             file.unlink()
-    sample = samples.bank(customers=customers, seed=seed, folder=folder, progress=True)
+    sample = samples.bank(customers=customers, seed=seed, folder=folder, progress=sys.stderr.isatty())
     mark.write_text(json.dumps(wanted), encoding="utf-8")
     return sample
 

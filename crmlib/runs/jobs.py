@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def load(
             now=clock.now(),
             max_bad_share=max_bad_share,
             company=settings,
-            progress=not stages.quiet,
+            progress=not stages.quiet and sys.stderr.isatty(),
         )
         if company and company.resolve() != (data / "company.toml").resolve():
             _copy(company, data / "company.toml")
@@ -117,9 +118,11 @@ def check(data: Path, *, as_of: str | None, columns: bool) -> None:
     wh = warehouse.open(paths.warehouse(data))
     snapshot = wh.snapshot(as_of or last_day(wh))
     found = quality.check(snapshot)
-    shown_table = found if columns else quality.summary(found)
-    print(f"version {wh.version}, as of {snapshot.as_of}")
-    print(shown_table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    tables = quality.summary(found)
+    filled = tables.loc[tables["rows"] > 0, "table"]
+    listed = (found if columns else tables).set_index("table").loc[filled].reset_index()
+    print(f"version {wh.version}, as of {snapshot.as_of}; {len(tables) - len(filled)} tables are empty\n")
+    print(listed.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.3f}"))
     refused = quality.quarantine(data)
     print(f"\n{len(refused):,} rows in quarantine" + (f"; see {shown(data / 'quarantine')}" if len(refused) else ""))
 

@@ -47,8 +47,8 @@ def dashboards(data: Path, *, port: int) -> int:
     folder = project_folder("dashboards")
     chosen = free_port(port, 8866)
     token = secrets.token_urlsafe(24)
-    command = serve.command(data, port=chosen, token=token, dashboards=folder)
-    environment = {**os.environ, "CRM_DATA": str(data)}
+    command = serve.command(data, port=chosen, dashboards=folder)
+    environment = {**serve.environment(token), "CRM_DATA": str(data)}
     return _serve(command, environment, serve.url(chosen, token), log=data / "logs" / "dashboards.log")
 
 

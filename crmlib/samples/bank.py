@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,13 +76,15 @@ def bank(
     target = Path(folder)
     if target.exists() and not (target / _MARK).exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target} holds other files than a sample; name an empty or a new folder")
-    partial = target.with_name(f"{target.name}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _write(partial, customers, months, seed=seed, progress=progress)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
+            partial = Path(work) / "new"
+            partial.mkdir()
+            _write(partial, customers, months, seed=seed, progress=progress)
+            if target.exists():
+                target.rename(Path(work) / "old")
+            partial.rename(target)
     except OSError as error:
         raise EnvironmentFault(
             f"{target}: the sample cannot be written ({error}); free some space or name another folder"

@@ -104,7 +104,7 @@ def _quarter(
     joined = (people.since >= quarter.first) & (people.since <= quarter.last)
     who = np.flatnonzero(joined | (changed > 0))
     rows["clients"] = _client_rows(people, state, who, np.where(joined, people.since, changed)[who])
-    parents = np.flatnonzero((born > 0) & (changed > 0) & ~joined)
+    parents = np.flatnonzero(born & (changed > 0) & ~joined)
     rows["children"] = {"customer": parents, "born": changed[parents], "valid_from": changed[parents]}
     return rows, outcome.truth
 

@@ -139,6 +139,46 @@ def rates(given: People, state: State, *, season: int) -> Floats:
 
 def first_state(rng: np.random.Generator, given: People, *, begin: int) -> State:
     """Draw the state of the customers on the first simulated day, their contracts included."""
+    size = given.size
+    # These are shared by several fields: a quarter replaces them, it never writes into them.
+    nothing = np.zeros(size)
+    no_days = np.zeros(size, dtype=np.int32)
+    never = np.zeros(size, dtype=bool)
+    who = _circumstances(rng, given, begin=begin)
+    state = State(
+        **who,
+        shown_income=who["income"].copy(),
+        drift=0.3 * rng.normal(size=(size, len(CATEGORIES))),
+        dormant=rng.random(size) < 0.22,
+        salary=never,
+        wealth=0.45 * rng.normal(size=size),
+        liquid=nothing,
+        satisfaction=rng.normal(size=size),
+        counts=np.zeros((4, size, len(CATEGORIES))),
+        visits=np.zeros((size, len(catalogue.GROUPS))),
+        abandoned=np.zeros((size, len(catalogue.PRODUCTS)), dtype=bool),
+        refused=never,
+        contacted=nothing,
+        points=np.zeros(size, dtype=np.int64),
+        complaints=no_days,
+        newborn=no_days,
+        moved=never,
+        matured=never,
+        left=no_days,
+        left_reason=no_days,
+        holdings=_no_holdings(),
+    )
+    state.counts = rng.poisson(rates(given, state, season=0), size=state.counts.shape).astype(float)
+    state.liquid = state.income * np.exp(0.8 * given.saver + state.wealth)
+    state.holdings.extend(_first_holdings(rng, given, state, begin=begin))
+    everything = state.holdings.held(size, int(given.since.max()) + 1)
+    has_account = everything[:, catalogue.NUMBER["current"]] > 0
+    state.salary = has_account & (state.employment == 0) & (rng.random(size) < 0.42)
+    return state
+
+
+def _circumstances(rng: np.random.Generator, given: People, *, begin: int) -> dict[str, Any]:
+    """Draw where and how the customers live: region, town, work, income, family, digital share."""
     size, age = given.size, completed_years(given.birth, begin)
     household = np.searchsorted(given.number, given.household)
     region = rng.integers(0, len(names.REGIONS), size, dtype=np.int32)[household]
@@ -146,47 +186,20 @@ def first_state(rng: np.random.Generator, given: People, *, begin: int) -> State
         [age >= 64, age < 23, rng.random(size) < 0.12, rng.random(size) < 0.06], [3, 2, 1, 4], default=0
     )
     wage = 180_000 * np.exp(0.45 * rng.normal(size=size) + names.AFFLUENCE[region] + 0.2 * (given.education - 1.3))
-    income = np.round(wage * np.array([1.0, 1.1, 0.35, 0.55, 0.3])[employment] / 1_000) * 1_000
     marital = np.select(
         [age < 23 + 4 * rng.random(size), rng.random(size) < 0.58, rng.random(size) < 0.25], [0, 1, 2], default=0
     )
     fertile = np.clip((age - 22) / 18, 0, 1) * (age < 62)
     kids = rng.poisson(fertile * np.where(marital == 1, 1.3, 0.35))
-    state = State(
-        income=income,
-        shown_income=income.copy(),
-        employment=employment.astype(np.int32),
-        marital=marital.astype(np.int32),
-        kids=np.minimum(kids, 5).astype(np.int32),
-        region=region,
-        town=rng.integers(0, names.TOWNS_PER_REGION, size, dtype=np.int32)[household],
-        drift=0.3 * rng.normal(size=(size, len(CATEGORIES))),
-        dormant=rng.random(size) < 0.22,
-        salary=np.zeros(size, dtype=bool),
-        digital=1 / (1 + np.exp(-(1.8 - 0.045 * age + 1.1 * rng.normal(size=size)))),
-        wealth=0.45 * rng.normal(size=size),
-        liquid=np.zeros(size),
-        satisfaction=rng.normal(size=size),
-        counts=np.zeros((4, size, len(CATEGORIES))),
-        visits=np.zeros((size, len(catalogue.GROUPS))),
-        abandoned=np.zeros((size, len(catalogue.PRODUCTS)), dtype=bool),
-        refused=np.zeros(size, dtype=bool),
-        contacted=np.zeros(size),
-        points=np.zeros(size, dtype=np.int64),
-        complaints=np.zeros(size, dtype=np.int32),
-        newborn=np.zeros(size, dtype=np.int32),
-        moved=np.zeros(size, dtype=bool),
-        matured=np.zeros(size, dtype=bool),
-        left=np.zeros(size, dtype=np.int32),
-        left_reason=np.zeros(size, dtype=np.int32),
-        holdings=_no_holdings(),
-    )
-    state.counts[:] = rng.poisson(rates(given, state, season=0), size=state.counts.shape)
-    state.liquid = income * np.exp(0.8 * given.saver + state.wealth)
-    state.holdings.extend(_first_holdings(rng, given, state, begin=begin))
-    has_account = state.holdings.held(size, 1_000_000)[:, catalogue.NUMBER["current"]] > 0
-    state.salary = has_account & (employment == 0) & (rng.random(size) < 0.42)
-    return state
+    return {
+        "income": np.round(wage * np.array([1.0, 1.1, 0.35, 0.55, 0.3])[employment] / 1_000) * 1_000,
+        "employment": employment.astype(np.int32),
+        "marital": marital.astype(np.int32),
+        "kids": np.minimum(kids, 5).astype(np.int32),
+        "region": region,
+        "town": rng.integers(0, names.TOWNS_PER_REGION, size, dtype=np.int32)[household],
+        "digital": 1 / (1 + np.exp(-(1.8 - 0.045 * age + 1.1 * rng.normal(size=size)))),
+    }
 
 
 def _no_holdings() -> Holdings:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crmlib.samples import bank_model as model
+from crmlib.samples import bank_names as names
 from crmlib.samples import bank_population as population
 from crmlib.samples import bank_products as catalogue
 from crmlib.samples.bank_model import Floats
@@ -154,46 +155,55 @@ def _truth(
     return {"purchases": purchases, "churn": churn, "effects": effects}
 
 
-def live(rng: np.random.Generator, people: People, state: State, *, quarter: Quarter) -> tuple[Ints, Ints]:
-    """Change the state by the life events of a quarter; return the day of each customer's change (0: none) and births.
+def live(rng: np.random.Generator, people: People, state: State, *, quarter: Quarter) -> tuple[Ints, NDArray[np.bool_]]:
+    """Change the state by the life events of a quarter; return the day on which each customer told of it, and births.
 
-    All changes of a customer in a quarter fall on one day. Births are 1 where a child was born.
+    All changes of a customer in a quarter fall on one day; it is 0 where nothing changed or the bank never heard of it.
     """
     size = people.size
-    age = (quarter.first - people.birth) / 365.25
-    alive = state.left == 0
-    draw = rng.random((7, size))
-    household = np.searchsorted(people.number, people.household)
-    moves = (rng.random(size) < 0.010 + 0.015 * (age < 35))[household] & alive
-    raised = (draw[0] < 0.05) & alive
-    new_job = (draw[1] < 0.02) & (state.employment <= 1) & alive
-    starts = (state.employment == 2) & (age > 23) & (draw[1] < 0.25) & alive
-    retires = (age > 63) & (state.employment != 3) & (draw[2] < 0.12) & alive
-    weds = (state.marital != 1) & (age < 50) & (draw[3] < 0.014) & alive
-    parts = (state.marital == 1) & (draw[3] < 0.003) & alive
-    births = (age > 21) & (age < 43) & (draw[4] < np.where(state.marital == 1, 0.026, 0.006)) & alive
+    has = _life_events(rng, people, state, at=quarter.first)
     grown = np.exp(0.12 * rng.normal(size=size) + 0.05)
-    factor = np.where(raised, np.maximum(grown, 1), 1.0) * np.where(new_job, grown**2, 1.0)
-    factor *= np.where(starts, 2.4, 1.0) * np.where(retires, 0.6, 1.0)
+    factor = np.where(has["rise"], np.maximum(grown, 1), 1.0) * np.where(has["job"], grown**2, 1.0)
+    factor *= np.where(has["start"], 2.4, 1.0) * np.where(has["retirement"], 0.6, 1.0)
     state.income = np.round(state.income * factor / 1_000) * 1_000
-    state.employment = np.select([retires, starts | (new_job & (draw[5] < 0.97)), new_job], [3, 0, 4], state.employment)
-    state.marital = np.select([weds, parts], [1, 2], state.marital)
-    state.kids = np.minimum(state.kids + births, 9).astype(np.int32)
-    state.newborn = np.where(births, 2, np.maximum(state.newborn - 1, 0)).astype(np.int32)
-    state.moved = moves
-    state.town = np.where(moves, rng.integers(0, 3, size, dtype=np.int32)[household], state.town)
-    away = moves & (rng.random(size) < 0.4)[household]
-    state.region = np.where(away, rng.integers(0, 8, size, dtype=np.int32)[household], state.region)
-    state.salary = (state.salary & ~retires & ~(new_job & (draw[6] < 0.3))) | (
-        (starts | new_job) & (draw[6] > 0.6) & (state.holdings.held(size, quarter.first)[:, 0] > 0)
-    )
-    changed = raised | new_job | starts | retires | weds | parts | births | moves
+    works = np.where(rng.random(size) < 0.97, 0, 4)
+    state.employment = np.select([has["retirement"], has["start"], has["job"]], [3, 0, works], state.employment)
+    state.marital = np.select([has["wedding"], has["divorce"]], [1, 2], state.marital)
+    state.kids = np.minimum(state.kids + has["birth"], 9).astype(np.int32)
+    state.newborn = np.where(has["birth"], 2, np.maximum(state.newborn - 1, 0)).astype(np.int32)
+    household = np.searchsorted(people.number, people.household)
+    state.moved = has["move"]
+    state.town = np.where(has["move"], rng.integers(0, names.TOWNS_PER_REGION, size)[household], state.town)
+    away = has["move"] & (rng.random(size) < 0.4)[household]
+    state.region = np.where(away, rng.integers(0, len(names.REGIONS), size)[household], state.region)
+    account = state.holdings.held(size, quarter.first)[:, catalogue.NUMBER["current"]] > 0
+    draw = rng.random(size)
+    kept = state.salary & ~has["retirement"] & ~(has["job"] & (draw < 0.3))
+    state.salary = kept | ((has["start"] | has["job"]) & account & (draw > 0.6))
     day = quarter.first + (rng.random(size) * quarter.days).astype(np.int32)
-    day = np.where(changed & (day > people.since), day, 0)
-    reported = (day > 0) & ~people.forgetful
-    state.shown_income = np.where(reported | people.missing["income"], state.income, state.shown_income)
+    told = np.any(list(has.values()), axis=0) & (day > people.since) & ~people.forgetful
+    state.shown_income = np.where(told | people.missing["income"], state.income, state.shown_income)
     _drift(rng, state)
-    return np.where(reported, day, 0).astype(np.int32), (births & (day > 0)).astype(np.int32)
+    return np.where(told, day, 0).astype(np.int32), has["birth"]
+
+
+def _life_events(rng: np.random.Generator, people: People, state: State, *, at: int) -> dict[str, NDArray[np.bool_]]:
+    """Draw to whom each life event happens in a quarter; households move together."""
+    age = (at - people.birth) / 365.25
+    draw = rng.random((6, people.size))
+    household = np.searchsorted(people.number, people.household)
+    married = state.marital == 1
+    happens = {
+        "rise": draw[0] < 0.05,
+        "job": (draw[1] < 0.02) & (state.employment <= 1),
+        "start": (draw[1] < 0.25) & (state.employment == 2) & (age > 23),
+        "retirement": (draw[2] < 0.12) & (state.employment != 3) & (age > 63),
+        "wedding": (draw[3] < 0.014) & ~married & (age < 50),
+        "divorce": (draw[3] < 0.003) & married,
+        "birth": (draw[4] < np.where(married, 0.026, 0.006)) & (age > 21) & (age < 43),
+        "move": (draw[5] < 0.010 + 0.015 * (age < 35))[household],
+    }
+    return {name: mask & (state.left == 0) for name, mask in happens.items()}
 
 
 def _drift(rng: np.random.Generator, state: State) -> None:

@@ -49,15 +49,15 @@ function render({ model, el }) {
   trouble.setAttribute("role", "alert");
   el.classList.add("crm-chart");
   el.append(drawing, trouble);
-  let drawn = null; // the specification on the screen
+  let drawn = null; // the revision on the screen
   let running = null;
 
   async function draw() {
     // However fast changes come, only the newest one is drawn after the one in progress.
-    while (drawn !== model.get("spec")) {
-      const wanted = model.get("spec");
+    while (drawn !== model.get("revision")) {
+      const wanted = model.get("revision");
       try {
-        const { data, layout } = JSON.parse(wanted);
+        const { data, layout } = JSON.parse(model.get("spec"));
         const library = await plotly(model);
         drawing.style.height = `${layout.height ?? 320}px`;
         const own = { ...layout, autosize: true, width: undefined };
@@ -73,7 +73,7 @@ function render({ model, el }) {
         model.send({ kind: "failed", message: String(error) });
       }
       drawn = wanted;
-      el.dataset.revision = model.get("revision");
+      el.dataset.revision = wanted;
     }
   }
 
@@ -89,11 +89,11 @@ function render({ model, el }) {
     if (drawing.data && drawing.offsetWidth) window.Plotly.Plots.resize(drawing);
   });
   sized.observe(el);
-  model.on("change:spec", redraw);
+  model.on("change:revision", redraw);
   redraw();
   return () => {
     sized.disconnect();
-    model.off("change:spec", redraw);
+    model.off("change:revision", redraw);
     window.Plotly?.purge(drawing);
   };
 }

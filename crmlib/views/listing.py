@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
@@ -13,15 +14,30 @@ import pandas as pd
 from crmlib.views import targeting, texts
 from crmlib.views.targeting import Choice
 
-ROWS = 12  # on a page: about a screenful
+ROWS = 10  # on a page: about a screenful
 REASONS = 3  # of each customer
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a list is shown by: the language, the choice, its currency and the names of products by product_id."""
+
+    say: texts.Language
+    choice: Choice
+    currency: str
+    products: dict[str, str]
+
+    def words(self, reasons: list[dict[str, Any]]) -> list[str]:
+        """Return the strongest reasons for, in words."""
+        found = [reason for reason in reasons if targeting.speaks_for(reason)][:REASONS]
+        return [texts.reason(one, self.say.code, currency=self.currency, products=self.products) for one in found]
 
 
 class Listing:
     """A page of the list at a time; ``take`` is called with the format and whether contact details are wanted."""
 
     def __init__(self, take: Callable[[str, bool], None]) -> None:
-        self.shown: tuple[texts.Language, Choice, int, int, str] | None = None
+        self.shown: tuple[View, int, int] | None = None
         self.page = 0
         self.title, self.table, self.message = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.where = widgets.Label()
@@ -40,13 +56,13 @@ class Listing:
         self.root = widgets.VBox([self.title, self.table, bar, self.message])
         self.root.add_class("crm-card").add_class("crm-list")
 
-    def show(self, say: texts.Language, choice: Choice, *, listed: int, asked: int, currency: str) -> None:
+    def show(self, view: View, *, listed: int, asked: int) -> None:
         """Show the first ``listed`` customers of the choice, of ``asked`` that were asked for."""
-        before = self.shown
-        if before is None or before[1] is not choice or before[2] != listed:
+        say, before = view.say, self.shown
+        if before is None or before[0].choice is not view.choice or before[1] != listed:
             self.page = 0
             self.message.value = ""
-        self.shown = (say, choice, listed, asked, currency)
+        self.shown = (view, listed, asked)
         self.back.description, self.forth.description = say.text("Back"), say.text("Next")
         self.csv.description = say.text("Download {format}", format="CSV")
         self.xlsx.description = say.text("Download {format}", format="XLSX")
@@ -69,7 +85,8 @@ class Listing:
 
     def _draw(self) -> None:
         assert self.shown is not None
-        say, choice, listed, asked, currency = self.shown
+        view, listed, asked = self.shown
+        say = view.say
         last = max(0, (listed - 1) // ROWS)
         self.page = min(max(0, self.page), last)
         first = self.page * ROWS
@@ -82,18 +99,18 @@ class Listing:
             )
         title = say.text("Whom to contact")
         self.title.value = f"<h2>{html.escape(title)}</h2><p>{html.escape(note)}</p>"
-        rows = choice.ranked.iloc[first : min(first + ROWS, listed)]
-        self.table.value = _table(say, choice, rows, currency) if len(rows) else _nobody(say)
+        rows = view.choice.ranked.iloc[first : min(first + ROWS, listed)]
+        self.table.value = _table(view, rows) if len(rows) else _nobody(say)
         numbers = {"first": say.number(first + 1), "last": say.number(first + len(rows)), "n": say.number(listed)}
         self.where.value = say.text("{first} to {last} of {n}", **numbers) if len(rows) else ""
         self.back.disabled, self.forth.disabled = self.page == 0, self.page == last
 
 
-def table(say: texts.Language, choice: Choice, *, listed: int, currency: str) -> pd.DataFrame:
+def table(view: View, *, listed: int) -> pd.DataFrame:
     """Return the list as it is exported: a row per customer, reasons in words."""
-    rows = choice.ranked.head(listed)
-    known = dict(zip(choice.reasons["customer_id"], choice.reasons["reasons"], strict=True))
-    words = ["; ".join(_words(say, known.get(customer, []), currency)) for customer in rows["customer_id"]]
+    rows, reasons = view.choice.ranked.head(listed), view.choice.reasons
+    known = dict(zip(reasons["customer_id"], reasons["reasons"], strict=True))
+    words = ["; ".join(view.words(known.get(customer, []))) for customer in rows["customer_id"]]
     return pd.DataFrame(
         {
             "rank": range(1, len(rows) + 1),
@@ -119,18 +136,13 @@ def file_part(name: str) -> str:
     return re.sub(r"[^\w-]+", "-", name)[:60] or "product"
 
 
-def _words(say: texts.Language, reasons: list[dict[str, Any]], currency: str) -> list[str]:
-    return [texts.reason(reason, say.code, currency=currency) for reason in reasons if targeting.speaks_for(reason)][
-        :REASONS
-    ]
-
-
 def _nobody(say: texts.Language) -> str:
     words = say.text("Nobody is worth contacting here: no contact is expected to earn what it costs.")
     return f"<p>{html.escape(words)}</p>"
 
 
-def _table(say: texts.Language, choice: Choice, rows: pd.DataFrame, currency: str) -> str:
+def _table(view: View, rows: pd.DataFrame) -> str:
+    say, choice, currency = view.say, view.choice, view.currency
     heads = [
         ("n", say.text("No.")),
         ("", say.text("Customer")),
@@ -152,7 +164,7 @@ def _table(say: texts.Language, choice: Choice, rows: pd.DataFrame, currency: st
             ("", html.escape(texts.channel(str(row["channel"]), say.code))),
             ("n", html.escape(say.money(row["cost_minor"], currency, 2))),
             ("n", html.escape(say.money(row["expected_profit_minor"], currency, 2))),
-            ("", "<br>".join(map(html.escape, _words(say, reasons.get(row["customer_id"], []), currency))) or "–"),
+            ("", "<br>".join(map(html.escape, view.words(reasons.get(row["customer_id"], [])))) or "–"),
         ]
         body.append("<tr>" + "".join(f'<td class="{kind}">{value}</td>' for kind, value in cells) + "</tr>")
     head = "".join(f'<th class="{kind}" scope="col">{html.escape(name)}</th>' for kind, name in heads)

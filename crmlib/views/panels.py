@@ -7,7 +7,9 @@ import functools
 import getpass
 import html
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ class _Panel:
         self.channels = widgets.Dropdown(layout=wide)
         self.cutoff = widgets.IntSlider(readout=False, layout=wide, style=style)
         self.budget = widgets.IntSlider(readout=False, layout=wide, style=style)
-        self.titles = {name: widgets.HTML() for name in ("gains", "profit", "reasons")}
+        self.titles = {name: widgets.HTML() for name in ("profit", "gains", "reasons")}
         self.charts = {name: Chart(plots.empty("")) for name in self.titles}
         self.listing = listing.Listing(self._take)
         self.page = Page(self._opened)
@@ -86,6 +88,15 @@ class _Panel:
     def reload(self) -> None:
         """Read the newest scores and show them."""
         self._guarded(self._reload)(None)
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Move controls without taking it for a person's doing."""
+        self.quiet = True
+        try:
+            yield
+        finally:
+            self.quiet = False
 
     def _guarded(self, action: Callable[[], None]) -> Callable[[Any], None]:
         """Return a handler that says in words what goes wrong, on the panel."""
@@ -138,23 +149,21 @@ class _Panel:
             self.reload()
 
     def _reload(self) -> None:
-        self.loaded = None
+        self.loaded = self.choice = None
         self.loaded = targeting.load(self.data)
         if self.loaded.products.empty:
             self.loaded = None
             raise NotFoundError(self.say.text("No product has both scores and a margin; give margins in company.toml."))
         known = self.loaded.products
-        if self.product and self.product not in set(known["product_id"]):
-            raise NotFoundError(
-                self.say.text("There is no product {product} among those scored.", product=self.product)
-            )
+        unknown = self.product if self.product not in {"", *known["product_id"]} else ""
         kept = self.products.value or self.product or known["product_id"].iloc[0]
-        self.quiet = True
-        self.products.options = list(zip(known["name"], known["product_id"], strict=True))
-        self.products.value = kept if kept in set(known["product_id"]) else known["product_id"].iloc[0]
-        self.quiet = False
+        with self._quietly():
+            self.products.options = list(zip(known["name"], known["product_id"], strict=True))
+            self.products.value = kept if kept in set(known["product_id"]) else known["product_id"].iloc[0]
         self.body.layout.display = ""
         self._reworded()
+        if unknown:
+            self._complain(self.say.text("There is no product {product} among those scored.", product=unknown))
 
     def _reworded(self) -> None:
         """Say everything in the language chosen."""
@@ -170,12 +179,11 @@ class _Panel:
             return
         self.names["product"].value = say.text("Choose a product")
         self.names["channel"].value = say.text("Channel")
-        self.quiet = True
-        kept = self.channels.value or _ANY
-        words = [(texts.channel(name, say.code), name) for name in self.loaded.channels]
-        self.channels.options = [(say.text("the one that earns most"), _ANY), *words]
-        self.channels.value = kept if kept in dict(map(reversed, self.channels.options)) else _ANY
-        self.quiet = False
+        with self._quietly():
+            kept = self.channels.value or _ANY
+            words = [(texts.channel(name, say.code), name) for name in self.loaded.channels]
+            self.channels.options = [(say.text("the one that earns most"), _ANY), *words]
+            self.channels.value = kept if kept in dict(map(reversed, self.channels.options)) else _ANY
         self._chosen(keep=self.choice is not None)
 
     def _chosen(self, *, keep: bool = False) -> None:
@@ -184,33 +192,34 @@ class _Panel:
         wanted = (self.products.value, self.channels.value)
         if not (keep and self.choice and self.choice.product_id == wanted[0]):
             self.choice = targeting.choose(self.loaded, wanted[0], wanted[1] or None)
-            self.quiet = True
-            number = len(self.choice.ranked)
-            self.cutoff.max = max(number, self.cutoff.value)
-            self.cutoff.step = max(1, number // 1000)
-            self.cutoff.value = self.choice.best
-            self.cutoff.max = number
-            currency = self.loaded.company.currency
-            self.budget.max = max(1, round(texts.major(self.choice.curve["cost_minor"].iloc[-1], currency) + 0.5))
-            self.quiet = False
+            with self._quietly():
+                number = len(self.choice.ranked)
+                self.cutoff.max, self.cutoff.step = number, max(1, number // 1000)
+                self.cutoff.value = self.choice.best
+                self.budget.max = max(1, self._whole(self.choice.curve["cost_minor"].iloc[-1]))
         self._moved()
+
+    def _whole(self, minor: float) -> int:
+        """Return an amount in whole units of the currency, rounded up so that it covers it."""
+        assert self.loaded is not None
+        return math.ceil(round(texts.major(minor, self.loaded.company.currency), 6))
 
     def _spent(self) -> None:
         """The budget was moved: contact as many as it pays for."""
         assert self.choice is not None and self.loaded is not None
         minor = self.budget.value / texts.major(1, self.loaded.company.currency)
-        self.quiet = True
-        self.cutoff.value = affordable(self.choice.curve, minor)
-        self.quiet = False
+        with self._quietly():
+            self.cutoff.value = affordable(self.choice.curve, minor)
         self._draw()
 
     def _moved(self) -> None:
         """The cut-off was moved: show what it costs."""
         assert self.choice is not None and self.loaded is not None
         cost = self.choice.curve["cost_minor"].iloc[self.cutoff.value]
-        self.quiet = True
-        self.budget.value = -int(-texts.major(cost, self.loaded.company.currency) // 1)  # rounded up, so it covers it
-        self.quiet = False
+        with self._quietly():
+            self.budget.value = -int(
+                -texts.major(cost, self.loaded.company.currency) // 1
+            )  # rounded up, so it covers it
         self._draw()
 
     # ---------------------------------------------------------------- what is shown
@@ -237,7 +246,7 @@ class _Panel:
         self.names["cutoff"].value = say.text("Cut-off: {contacts}", contacts=contacts)
         self.names["budget"].value = say.text("Budget: {money}", money=say.money(at["cost_minor"], currency))
         self.tiles.value = _tiles(say, choice, number, currency)
-        for name, title in _titles(say).items():
+        for name, title in _titles(say, int(choice.explained[listed])).items():
             self.titles[name].value = f"<h2>{html.escape(title[0])}</h2><p>{html.escape(title[1])}</p>"
         share = float(at["expected_buyers"] / choice.buyers) if choice.buyers else 0.0
         point = (number / max(1, choice.customers), share)
@@ -245,8 +254,8 @@ class _Panel:
         curve = targeting.thinned(choice.curve, number, choice.best)
         drawn = plots.profit(curve, currency=currency, language=say.code, cutoff=number, best=choice.best)
         self.charts["profit"].update(drawn)
-        self.charts["reasons"].update(_reasons(say, choice, listed))
-        self.listing.show(say, choice, listed=listed, asked=number, currency=currency)
+        self.charts["reasons"].update(_reasons(say, choice, listed, self.loaded.names))
+        self.listing.show(listing.View(say, choice, currency, self.loaded.names), listed=listed, asked=number)
 
     def _take(self, format: str, details: bool) -> None:
         """Export the list shown and have the browser save it."""
@@ -256,9 +265,8 @@ class _Panel:
         assert self.choice is not None and self.loaded is not None
         say, loaded, choice = self.say, self.loaded, self.choice
         now = _now()
-        rows = listing.table(
-            say, choice, listed=min(int(self.cutoff.value), choice.worth), currency=loaded.company.currency
-        )
+        view = listing.View(say, choice, loaded.company.currency, loaded.names)
+        rows = listing.table(view, listed=min(int(self.cutoff.value), choice.worth))
         kept, allowed = targeting.still_permitted(loaded, rows, today=now.date())
         if not details:
             kept = kept[rows.columns]
@@ -300,11 +308,19 @@ def _origin(say: texts.Language, loaded: Targeting) -> str:
     return " · ".join(parts)
 
 
-def _titles(say: texts.Language) -> dict[str, tuple[str, str]]:
+def _titles(say: texts.Language, explained: int) -> dict[str, tuple[str, str]]:
+    most = say.plural(
+        "Most frequent for the best {n} customer of the list.",
+        "Most frequent for the best {n} customers of the list.",
+        explained,
+    )
     return {
-        "profit": (say.text("Expected profit"), say.text("Contacting more pays until the star.")),
+        "profit": (
+            say.text("Expected profit"),
+            say.text("Contacting more pays until the star; the ring is your cut-off."),
+        ),
         "gains": (say.text("How well the model finds buyers"), say.text("Back test on customers it had not seen.")),
-        "reasons": (say.text("What speaks for buying"), say.text("The most frequent reasons on the list.")),
+        "reasons": (say.text("What speaks for buying"), most),
     }
 
 
@@ -343,11 +359,12 @@ def _gains(loaded: Targeting, product: str, language: str, mark: tuple[float, fl
     return plots.gains(table, language=language, product=product, mark=mark)
 
 
-def _reasons(say: texts.Language, choice: Choice, listed: int) -> Any:
-    if not choice.kinds or listed == 0:
+def _reasons(say: texts.Language, choice: Choice, listed: int, products: dict[str, str]) -> Any:
+    explained = int(choice.explained[listed])
+    if not choice.kinds or explained == 0:
         return plots.empty(say.text("No reasons were saved for these customers."), language=say.code)
-    shares = choice.counts[listed] / listed
-    names = [texts.reason_kind(reason, say.code) for reason in choice.kinds]
+    shares = choice.counts[listed] / explained
+    names = [texts.reason_kind(reason, say.code, products=products) for reason in choice.kinds]
     return plots.reasons(pd.DataFrame({"reason": names, "share": shares}), language=say.code)
 
 

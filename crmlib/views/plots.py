@@ -24,27 +24,21 @@ def gains(
 ) -> go.Figure:
     """Return the gains chart: the share of all buyers among the best-scored customers.
 
-    In: share_contacted, share_of_buyers (0 to 1) and, where known, low and high; several curves by ``model``; of several
-    products ``product`` chooses one. ``mark`` shows a list as a point: its shares of customers and of expected buyers.
+    In: a table of ``metrics.gains``: share (of customers contacted), gains (share of all buyers found; 0 to 1) and, where
+    known, low and high; several curves by ``model``; ``product`` chooses one product. ``mark`` shows a list as a point:
+    its shares of customers and of expected buyers.
     """
     say = texts.speak(language)
-    table = _of_product(table, product, {"share_contacted", "share_of_buyers"})
+    table = _of_product(table, product, {"share", "gains"})
     figure = _figure(language, say.text("Share of customers contacted"), say.text("Share of all buyers reached"))
-    at_random = say.text("at random")
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name=at_random, line={"color": GREY, "dash": "dot"})
+    line = {"color": GREY, "dash": "dot"}
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name=say.text("at random"), line=line, hoverinfo="skip")
     for (model, rows), color in zip(_by_model(table), PALETTE, strict=False):
-        name = _model_name(say, model)
-        _band(figure, rows["share_contacted"], rows.get("low"), rows.get("high"), shown=color == BLUE)
-        figure.add_scatter(
-            x=rows["share_contacted"],
-            y=rows["share_of_buyers"],
-            mode="lines",
-            name=name,
-            line={"color": color, "width": 3, "dash": "solid" if color == BLUE else "dash"},
-            hovertemplate="%{y:.1%}",
-        )
+        _band(figure, rows["share"], rows.get("low"), rows.get("high"), shown=color == BLUE)
+        _curve(figure, rows["share"], rows["gains"], name=_model_name(say, model), color=color, hover="%{y:.1%}")
     if mark is not None:
-        _mark(figure, *mark, name=say.text("your list"), label=say.percent(mark[1], 0))
+        label = say.text("your list: {share}", share=say.percent(mark[1], 0))
+        _mark(figure, *mark, label=label, across=mark[0])
     figure.update_xaxes(tickformat=".0%", range=[0, 1])
     figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
     return figure
@@ -53,23 +47,16 @@ def gains(
 def lift(table: pd.DataFrame, *, language: str = "en", product: str = "") -> go.Figure:
     """Return the lift chart: how many times more buyers than at random among the best-scored customers.
 
-    In: share_contacted and lift, or share_of_buyers from which it follows; ``model`` and ``product`` as in ``gains``.
+    In: a table of ``metrics.gains``: share and lift; ``model`` and ``product`` as in ``gains``.
     """
     say = texts.speak(language)
-    needed = {"share_contacted"} | ({"lift"} if "lift" in table else {"share_of_buyers"})
-    table = _of_product(table, product, needed)
-    table = table[table["share_contacted"] > 0]
-    if "lift" not in table:
-        table = table.assign(lift=table["share_of_buyers"] / table["share_contacted"])
+    table = _of_product(table, product, {"share", "lift"})
+    table = table[table["share"] > 0]
     figure = _figure(language, say.text("Share of customers contacted"), say.text("Buyers compared with random choice"))
-    figure.add_scatter(
-        x=[0, 1], y=[1, 1], mode="lines", name=say.text("at random"), line={"color": GREY, "dash": "dot"}
-    )
+    line = {"color": GREY, "dash": "dot"}
+    figure.add_scatter(x=[0, 1], y=[1, 1], mode="lines", name=say.text("at random"), line=line, hoverinfo="skip")
     for (model, rows), color in zip(_by_model(table), PALETTE, strict=False):
-        line = {"color": color, "width": 3, "dash": "solid" if color == BLUE else "dash"}
-        name = _model_name(say, model)
-        figure.add_scatter(x=rows["share_contacted"], y=rows["lift"], mode="lines", name=name, line=line)
-    figure.update_traces(hovertemplate="%{y:.2f} ×")
+        _curve(figure, rows["share"], rows["lift"], name=_model_name(say, model), color=color, hover="%{y:.2f} ×")
     figure.update_xaxes(tickformat=".0%", range=[0, 1])
     figure.update_yaxes(rangemode="tozero", ticksuffix=" ×")
     return figure
@@ -85,32 +72,30 @@ def profit(
     """
     say = texts.speak(language)
     _need(curve, {"contacts", "profit_minor"})
-    money = curve[[name for name in curve if name.endswith("_minor")]].map(lambda minor: texts.major(minor, currency))
-    symbol = say.symbol(currency)
+    unit, symbol = texts.major(1, currency), say.symbol(currency)
     figure = _figure(language, say.text("Customers contacted"), say.text("Expected profit, {unit}", unit=symbol))
-    contacts = curve["contacts"].to_numpy()
-    _band(figure, contacts, money.get("profit_low_minor"), money.get("profit_high_minor"), shown=True)
-    figure.add_scatter(
-        x=contacts,
-        y=money["profit_minor"],
-        mode="lines",
-        name=say.text("expected profit"),
-        line={"color": BLUE, "width": 3},
-        hovertemplate="%{y:,.0f} " + symbol,
-    )
-
-    def at(number: int) -> float:
-        return float(np.interp(number, contacts, money["profit_minor"]))
-
-    if best is not None:
+    contacts, earned = curve["contacts"].to_numpy(float), curve["profit_minor"].to_numpy(float) * unit
+    if {"profit_low_minor", "profit_high_minor"} <= set(curve):
+        _band(figure, contacts, curve["profit_low_minor"] * unit, curve["profit_high_minor"] * unit, shown=True)
+    name = say.text("expected profit")
+    _curve(figure, contacts, earned, name=name, color=BLUE, hover="%{y:,.0f} " + symbol)
+    last = max(1.0, float(contacts[-1])) if len(contacts) else 1.0
+    if cutoff is not None and len(contacts):
+        where = float(np.interp(cutoff, contacts, earned))
+        label = "" if cutoff == best else say.number(cutoff)
+        _mark(figure, cutoff, where, label=label, across=cutoff / last)
+    if best is not None and len(contacts):
         figure.add_vline(x=best, line={"color": GREEN, "width": 2, "dash": "dash"})
-        label = say.text("best: {n}", n=say.number(best))
-        _mark(
-            figure, best, at(best), name=say.text("best cut-off"), label=label, color=GREEN, symbol="star", above=True
-        )
-    if cutoff is not None:
-        _mark(figure, cutoff, at(cutoff), name=say.text("your cut-off"), label=say.number(cutoff))
-    figure.update_xaxes(tickformat=",d", rangemode="tozero")
+        where = float(np.interp(best, contacts, earned))
+        marker = {"color": GREEN, "size": 13, "symbol": "star"}
+        star = say.text("best cut-off")
+        figure.add_scatter(x=[best], y=[where], mode="markers", name=star, marker=marker, hoverinfo="skip")
+        words = say.text("best: {n}", n=say.number(best))
+        side = {"xanchor": "right", "xshift": -6} if best > 0.5 * last else {"xanchor": "left", "xshift": 6}
+        font = {"color": GREEN, "size": 13, "weight": 600}
+        figure.add_annotation(x=best, y=1, yref="paper", yanchor="top", text=words, showarrow=False, font=font, **side)
+    figure.update_layout(showlegend=False, margin={"t": 12})
+    figure.update_xaxes(tickformat=",d", range=[0, last * 1.02], nticks=6)
     figure.update_yaxes(tickformat=",~r", zeroline=True)
     return figure
 
@@ -128,8 +113,8 @@ def calibration(table: pd.DataFrame, *, language: str = "en", product: str = "")
     figure.add_scatter(x=[0, top], y=[0, top], mode="lines", name=say.text("perfectly calibrated"), line=line)
     error = None
     if {"low", "high"} <= set(table):
-        error = {"array": table["high"] - table["observed"], "arrayminus": table["observed"] - table["low"]}
-        error = {**error, "symmetric": False, "color": BLUE, "thickness": 1.5}
+        above, below = table["high"] - table["observed"], table["observed"] - table["low"]
+        error = {"array": above, "arrayminus": below, "symmetric": False, "color": BLUE, "thickness": 1.5}
     marker = {"color": BLUE, "size": 9}
     figure.add_scatter(
         x=table["predicted"],
@@ -159,7 +144,7 @@ def quality(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
         ages = [say.plural("{n} day old", "{n} days old", age) if pd.notna(age) else "" for age in rows["age_days"]]
         notes = [" · ".join(filter(None, pair)) for pair in zip(notes, ages, strict=True)]
     colors = [BLUE if value >= 0.9 else ORANGE for value in rows["completeness"]]
-    _bars(figure, rows["completeness"], names, notes, colors)
+    _bars(figure, rows["completeness"], names.tolist(), notes, colors)
     figure.update_xaxes(tickformat=".0%", range=[0, 1.25], tickvals=[0, 0.25, 0.5, 0.75, 1])
     return figure
 
@@ -172,11 +157,18 @@ def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     say = texts.speak(language)
     _need(table, {"reason", "share"})
     rows = table.sort_values("share")
-    figure = _figure(language, say.text("Share of the customers on the list"), "")
+    figure = _figure(language, say.text("Share of the customers with this reason"), "")
     notes = [_percent_note(say, value) for value in rows["share"]]
-    _bars(figure, rows["share"], [_wrapped(name) for name in rows["reason"]], notes, [BLUE] * len(rows))
+    places = list(range(len(rows)))
+    _bars(figure, rows["share"], places, notes, [BLUE] * len(rows))
+    # The words stand above their bars: beside them they would leave no room for the bars on a narrow screen.
+    for place, words in zip(places, rows["reason"], strict=True):
+        about = {"xanchor": "left", "yanchor": "bottom", "showarrow": False, "align": "left"}
+        figure.add_annotation(x=0, y=place + 0.17, text=_plain_text(words), xshift=-2, font={"size": 13}, **about)
     top = max(float(rows["share"].max()), 0.01) if len(rows) else 1.0
-    figure.update_xaxes(tickformat=".0%", range=[0, top * 1.2])
+    figure.update_layout(bargap=0.66, height=280, margin={"t": 12})
+    figure.update_xaxes(tickformat=".0%", range=[0, top * 1.2], nticks=5)
+    figure.update_yaxes(visible=False, range=[-0.5, max(len(rows), 1) - 0.2])
     return figure
 
 
@@ -200,7 +192,7 @@ def _figure(language: str, x: str, y: str) -> go.Figure:
     return go.Figure(
         layout={
             "template": "none",
-            "height": 320,
+            "height": 280,
             "margin": {"l": 12, "r": 20, "t": 34, "b": 12},
             "font": {"family": _FONT, "size": 13, "color": INK},
             "paper_bgcolor": "rgba(0,0,0,0)",
@@ -214,7 +206,7 @@ def _figure(language: str, x: str, y: str) -> go.Figure:
     )
 
 
-def _bars(figure: go.Figure, x: pd.Series, y: Sequence[str], notes: list[str], colors: list[str]) -> None:
+def _bars(figure: go.Figure, x: pd.Series, y: Sequence[Any], notes: list[str], colors: list[str]) -> None:
     figure.add_bar(
         x=x,
         y=list(y),
@@ -230,61 +222,50 @@ def _bars(figure: go.Figure, x: pd.Series, y: Sequence[str], notes: list[str], c
     figure.update_yaxes(showgrid=False)
 
 
-def _band(figure: go.Figure, x: Any, low: pd.Series | None, high: pd.Series | None, *, shown: bool) -> None:
+def _curve(figure: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str) -> None:
+    line = {"color": color, "width": 3, "dash": "solid" if color == BLUE else "dash"}
+    figure.add_scatter(x=x, y=y, mode="lines", name=name, line=line, hovertemplate=hover)
+
+
+def _band(figure: go.Figure, x: Any, low: Any, high: Any, *, shown: bool) -> None:
     if low is None or high is None or not shown:
         return
     edges = np.concatenate([np.asarray(x, float), np.asarray(x, float)[::-1]])
     bounds = np.concatenate([np.asarray(high, float), np.asarray(low, float)[::-1]])
-    figure.add_scatter(
-        x=edges,
-        y=bounds,
-        fill="toself",
-        fillcolor=_BAND,
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-        mode="lines",
-    )
+    about = {"fill": "toself", "fillcolor": _BAND, "line": {"width": 0}, "mode": "lines"}
+    figure.add_scatter(x=edges, y=bounds, hoverinfo="skip", showlegend=False, **about)
 
 
-def _mark(
-    figure: go.Figure,
-    x: float,
-    y: float,
-    *,
-    name: str,
-    label: str,
-    color: str = ORANGE,
-    symbol: str = "circle",
-    above: bool = False,
-) -> None:
+def _mark(figure: go.Figure, x: float, y: float, *, label: str, across: float) -> None:
+    """Draw a ring, within which a star may stand, with its label where ``across`` (0 to 1) the chart there is room."""
+    side = "right" if across < 0.3 else "center" if across < 0.75 else "left"
     figure.add_scatter(
         x=[x],
         y=[y],
         mode="markers+text",
-        name=name,
+        showlegend=False,
         text=[label],
-        textposition="top center" if above else "bottom right",
-        textfont={"color": color, "size": 13, "weight": 600},
+        textposition=f"bottom {side}",
+        textfont={"color": ORANGE, "size": 13, "weight": 600},
         cliponaxis=False,
-        marker={"color": color, "size": 13, "symbol": symbol, "line": {"color": "white", "width": 2}},
+        marker={"color": "white", "size": 17, "line": {"color": ORANGE, "width": 3}},
         hoverinfo="skip",
     )
 
 
 def _by_model(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if "model" not in table:
-        return [("", table.sort_values("share_contacted"))]
+        return [("", table.sort_values("share"))]
     # The propensity model is the one in use; the baselines it is compared with come after it.
     names = sorted(table["model"].astype(str).unique(), key=lambda name: (name != "propensity", name))
-    return [(name, table[table["model"].astype(str) == name].sort_values("share_contacted")) for name in names]
+    return [(name, table[table["model"].astype(str) == name].sort_values("share")) for name in names]
 
 
 def _model_name(say: texts.Language, model: str) -> str:
     known = {
         "": say.text("this model"),
         "propensity": say.text("this model"),
-        "logistic": say.text("logistic regression"),
+        "baseline": say.text("logistic regression"),
     }
     return known.get(model, model)
 
@@ -293,15 +274,9 @@ def _percent_note(say: texts.Language, share: float) -> str:
     return say.percent(share, 0 if share >= 0.1 or share == 0 else 1)
 
 
-def _wrapped(words: str, width: int = 42) -> str:
-    lines, line = [], ""
-    for word in words.split(" "):
-        if line and len(line) + len(word) >= width:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return "<br>".join([*lines, line])
+def _plain_text(words: str) -> str:
+    """Return words from the data so that plotly shows them as they are."""
+    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _of_product(table: pd.DataFrame, product: str, needed: set[str]) -> pd.DataFrame:

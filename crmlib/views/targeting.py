@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,11 @@ class Targeting:
         """The Parquet file of the reasons of those worth contacting."""
         return self.scores_file.with_name(f"{self.scores_file.stem}-reasons.parquet")
 
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The names of the products by product_id."""
+        return dict(zip(self.products["product_id"], self.products["name"], strict=True))
+
     @property
     def channels(self) -> list[str]:
         """The channels by which at least one customer may be contacted, the cheapest first."""
@@ -71,8 +77,9 @@ class Choice:
 
     Attributes: ``ranked`` the customers who may be contacted, by expected profit (see ``call_list.candidates``);
     ``curve`` of ``call_list.profit_curve``; ``best`` cut-off; ``customers`` and ``buyers`` expected among all scored;
-    ``reasons`` (customer_id, reasons: lists of codes) of those worth contacting; ``kinds`` one code of each of the most
-    frequent reasons for, and ``counts`` how many of the first n customers have it, one row per n and column per kind.
+    ``reasons`` (customer_id, reasons: lists of codes) of the best of those worth contacting; ``kinds`` one code of each
+    of the most frequent reasons for, ``counts`` how many of the first n customers have it (a row per n, a column per
+    kind), ``explained`` how many of the first n have reasons at all.
     """
 
     product_id: str
@@ -84,6 +91,7 @@ class Choice:
     reasons: pd.DataFrame
     kinds: list[dict[str, object]]
     counts: np.ndarray
+    explained: np.ndarray
 
     @property
     def worth(self) -> int:
@@ -171,6 +179,7 @@ def choose(targeting: Targeting, product_id: str, channel: str | None) -> Choice
         reasons=reasons,
         kinds=kinds,
         counts=counts,
+        explained=np.concatenate([[0], ranked["customer_id"].isin(reasons["customer_id"]).cumsum()]),
     )
 
 
@@ -227,7 +236,7 @@ def _reasons(targeting: Targeting, product_id: str) -> pd.DataFrame:
 
 def speaks_for(reason: dict[str, object]) -> bool:
     """Say whether a reason speaks for buying."""
-    return float(str(reason.get("weight", 1.0))) > 0
+    return reason.get("direction", "for") == "for"
 
 
 def kind(reason: dict[str, object]) -> tuple[str, str]:

@@ -145,8 +145,10 @@ def channel(name: str, language: str = "en") -> str:
     return wording.value(speak(language), name)
 
 
-def reason(code: Mapping[str, Any], language: str = "en", *, currency: str = "") -> str:
-    """Return a reason (see ``models.explain``) in words, amounts in ``currency``.
+def reason(
+    code: Mapping[str, Any], language: str = "en", *, currency: str = "", products: Mapping[str, str] | None = None
+) -> str:
+    """Return a reason (see ``models.explain``) in words: amounts in ``currency``, ``products`` by their names.
 
     >>> code = {"code": "count", "table": "transactions", "level": "salary", "months": 3, "value": 3}
     >>> reason(code), reason(code, "ru")
@@ -154,11 +156,11 @@ def reason(code: Mapping[str, Any], language: str = "en", *, currency: str = "")
     """
     from crmlib.views import wording  # noqa: PLC0415  it is built on this module
 
-    return wording.reason(speak(language), code, currency=currency)
+    return wording.reason(speak(language), code, currency=currency, products=products)
 
 
-def reason_kind(code: Mapping[str, Any], language: str = "en") -> str:
+def reason_kind(code: Mapping[str, Any], language: str = "en", *, products: Mapping[str, str] | None = None) -> str:
     """Return what a reason is about, without the customer's own value."""
     from crmlib.views import wording  # noqa: PLC0415  it is built on this module
 
-    return wording.kind(speak(language), code)
+    return wording.kind(speak(language), code, products=products)

@@ -80,11 +80,11 @@ def layout(path: Path, *, encoding: str, delimiter: str, wanted: dict[str, str])
     """
     with path.open("rb") as stream:
         start = stream.read(4)
-    if not start.strip():
-        raise DataError(f"{path}: the file is empty; export it again, with a header line")
     found = next((name for mark, name in _MARKS if start.startswith(mark)), encoding or "utf-8")
     with open_text(path, found) as text:
         head = text.read(1_000_000)
+    if not head.strip():
+        raise DataError(f"{path}: the file is empty; export it again, with a header line")
     headers = {mark: _header(head, mark) for mark in dict.fromkeys((delimiter, *DELIMITERS)) if mark}
     best = max(headers, key=lambda mark: (len(set(headers[mark][0]) & set(wanted)), len(headers[mark][0])))
     chosen = delimiter or best

@@ -128,12 +128,13 @@ def _write_rows(connection: duckdb.DuckDBPyConnection, path: Path, staged: Stage
         f"UNION ALL SELECT line, NULL, text FROM staging.{staged.broken} ORDER BY line"
     )
     with _beside(path).open("w", encoding=form.encoding, errors="surrogateescape", newline="") as stream:
-        writer = csv.writer(stream, delimiter=form.delimiter, lineterminator="\n")
+        # With both characters in the line end, the writer puts cells that hold either of them in quotation marks.
+        writer = csv.writer(stream, delimiter=form.delimiter, lineterminator="\r\n")
         writer.writerow(form.header)
         while rows := connection.fetchmany(10_000):
             for _, row, text in rows:
                 if row is None:
-                    stream.write(as_written(text) + "\n")
+                    stream.write(as_written(text) + "\r\n")
                 else:
                     writer.writerow(row)
     _beside(path).replace(path)

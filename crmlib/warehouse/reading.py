@@ -32,7 +32,8 @@ WITH_MILLS = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"]
 """Currencies whose unit does not have 100 minor ones (ISO 4217)."""
 
 _WHOLE = r"[+-]?\d{1,18}(\.0*)?"
-_SHORT = r"[+-]?\d{1,14}(\.\d{1,4})?"
+_SHORT = r"[+-]?\d{1,11}(\.\d{1,4})?"
+_SMALL = r"[+-]?(\d{1,11}\.?\d*|\.\d+)"
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)"
 _POWER = r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,2}"
 _OFFSET = r":.*(Z|[+-]\d\d(:?\d\d)?)$"
@@ -194,15 +195,16 @@ def _minor(how: Field, text: str, kind: str, currency: str | None) -> str:
         return f"TRY_CAST(CAST({text} AS HUGEINT) * {_minor_per_unit(currency)} AS BIGINT)"
     ways = []
     for number in _numbers(how, text, kind):
-        # Cutting digits off behind the fourth changes no rounding to two or three; casting to a wide decimal is slow.
+        # Cutting digits off behind the fourth changes no rounding to two or three. Wide decimals are exact, but slow.
         cut = rf"regexp_extract({number}, '^[+-]?\d*\.?\d{{0,4}}')"
-        exact = (
-            f"CASE WHEN regexp_full_match({number}, '{_SHORT}') THEN TRY_CAST({number} AS DECIMAL(18, 4)) "
-            f"WHEN regexp_full_match({number}, '{_NUMBER}') THEN TRY_CAST({cut} AS DECIMAL(18, 4)) "
-            f"WHEN regexp_full_match({number}, '{_POWER}') "
-            f"THEN TRY_CAST(TRY_CAST({number} AS DECIMAL(38, 18)) AS DECIMAL(18, 4)) END"
+        times = f"* {_minor_per_unit(currency)} AS BIGINT)"
+        wide = f"CAST(TRY_CAST({number} AS DECIMAL(38, 18)) AS DECIMAL(30, 4))"
+        ways.append(
+            f"CASE WHEN regexp_full_match({number}, '{_SHORT}') THEN CAST(TRY_CAST({number} AS DECIMAL(18, 4)) {times} "
+            f"WHEN regexp_full_match({number}, '{_SMALL}') THEN CAST(TRY_CAST({cut} AS DECIMAL(18, 4)) {times} "
+            f"WHEN regexp_full_match({number}, '{_NUMBER}') THEN TRY_CAST(TRY_CAST({cut} AS DECIMAL(30, 4)) {times} "
+            f"WHEN regexp_full_match({number}, '{_POWER}') THEN TRY_CAST({wide} {times} END"
         )
-        ways.append(f"CAST({exact} * {_minor_per_unit(currency)} AS BIGINT)")
     return _first(ways)
 
 
@@ -241,6 +243,8 @@ def _time(how: Field, text: str, kind: str) -> str:
         found = f"timezone('UTC', timezone({literal(how.time_zone)}, {found}))"
     if kind in ("date", "time") or (how.formats and kind != "plain"):
         return found
-    colon = rf"regexp_replace({text}, '([+-]\d\d)(\d\d)$', '\1:\2')"
+    # The engine wants seconds, and a colon in the offset.
+    seconds = rf"regexp_replace({text}, '([T ]\d\d?:\d\d)([Z+-])', '\1:00\2')"
+    colon = rf"regexp_replace({seconds}, '([+-]\d\d)(\d\d)$', '\1:\2')"
     offset = f"timezone('UTC', TRY_CAST({colon} AS TIMESTAMPTZ))"
     return f"CASE WHEN regexp_matches({text}, '{_OFFSET}') THEN {offset} ELSE {found} END"

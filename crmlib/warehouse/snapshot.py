@@ -94,10 +94,8 @@ def history(table: sa.Table, as_of: dt.date, *, system: tuple[str, ...] = ()) ->
 
 def frame(table: pa.Table) -> pd.DataFrame:
     """Return an Arrow table as a data frame: dates as datetime64, integers and booleans with gaps as nullable types."""
-    fields = []
-    for field in table.schema:
-        fields.append(pa.field(field.name, pa.timestamp("us")) if pa.types.is_date(field.type) else field)
-    result = table.cast(pa.schema(fields))
+    types = [pa.timestamp("us") if pa.types.is_date(type_) else type_ for type_ in table.schema.types]
+    result = table.cast(pa.schema(list(zip(table.schema.names, types, strict=True))))
     text = {pa.string(): pd.StringDtype(na_value=np.nan)}
     with_gaps = {**text, pa.bool_(): pd.BooleanDtype(), pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
     out = {}
@@ -130,12 +128,18 @@ class Warehouse:
         return self.database.cursor()
 
     def arrow(self, statement: sa.sql.expression.Executable) -> pa.Table:
-        """Run a select and return its rows as an Arrow table."""
+        """Run a select and return its rows as an Arrow table; raises EnvironmentFault where the file is damaged."""
         compiled = statement.compile(self.engine, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
         given = compiled.params  # computed anew at each access
         values = [given[name] for name in compiled.positiontup or []]
-        with self.connect() as connection:
-            return connection.execute(str(compiled), values).to_arrow_table()
+        try:
+            with self.connect() as connection:
+                return connection.execute(str(compiled), values).to_arrow_table()
+        except (duckdb.IOException, duckdb.FatalException) as error:
+            raise EnvironmentFault(
+                f"{self.path}: damaged ({str(error).splitlines()[0]}); put it back from a backup, or serve another "
+                "version (`crm versions`)"
+            ) from error
 
     def read(self, statement: sa.sql.expression.Executable) -> pd.DataFrame:
         """Run a select and return its rows as a data frame."""

@@ -271,7 +271,7 @@ def _stage_table(
     names = [f"c{position}" for position in range(len(headers))]
     connection.execute(f"CREATE TABLE raw_{number} (line BIGINT, {', '.join(f'{name} VARCHAR' for name in names)})")
     # Plain columns without types: SQLAlchemy would stop at the first date that is none.
-    select: sa.Select[Any] = sa.select(*[sa.column(header) for header in headers]).select_from(sa.table(source.name))
+    select: Any = sa.select(*[sa.column(header) for header in headers]).select_from(sa.table(source.name))
     content = hashlib.sha256(repr(headers).encode())
     line = 1
     try:

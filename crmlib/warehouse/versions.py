@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +24,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crmlib import paths
-from crmlib.errors import CrmError, DataError, EnvironmentFault, NotFoundError, UsageError
-from crmlib.store import processes
+from crmlib.errors import CrmError, DataError, EnvironmentFault, NotFoundError
 from crmlib.store import session as stores
 from crmlib.store.tables import Load, Pointer, Version
 from crmlib.warehouse import build, schema, snapshot
 from crmlib.warehouse import company as companies
 
-_SERVED = "served"
+SERVED = "served"
 _LISTED = {
     "version": "int64",
     "state": "str",
@@ -44,8 +42,6 @@ _LISTED = {
     "served": "bool",
     "loads": "str",
 }
-_WORK_FILE = re.compile(r"v(\d+)\.duckdb\.building-(\d+)(\.wal|\.tmp)?")
-_STAGING_FILE = re.compile(r".*-(\d+)(\.[a-z.]+)?")
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
@@ -84,7 +80,7 @@ class Building:
         _step("closed")
         _sync(self.file)
         _step("synced")
-        final = _file(self.data, self.version)
+        final = file_of(self.data, self.version)
         self.file.rename(final)
         _step("renamed")
         _sync(final.parent)
@@ -101,7 +97,7 @@ class Building:
     def _serve(self, store: Session, size: dict[str, int]) -> None:
         served = (
             sa.update(Pointer)
-            .where(Pointer.name == _SERVED, Pointer.version.is_not_distinct_from(self.parent))
+            .where(Pointer.name == SERVED, Pointer.version.is_not_distinct_from(self.parent))
             .values(version=self.version)
         )
         published = (
@@ -149,7 +145,7 @@ def open(path: str | os.PathLike[str], *, version: int | None = None) -> snapsho
 
     Raises NotFoundError where there is no warehouse or no such version, EnvironmentFault where its file is damaged.
     """
-    folder = _existing(path)
+    folder = existing(path)
     if version is not None:
         with stores.session(folder.parent) as store:
             row = store.get(Version, version)
@@ -174,9 +170,9 @@ def versions(path: str | os.PathLike[str]) -> pd.DataFrame:
     Columns: version, state (building, published, pruned, failed), parent, created_at and published_at (UTC), rows,
     bytes, served (whether it is the one opened by default), loads (numbers of its loads, separated by spaces).
     """
-    folder = _existing(path)
+    folder = existing(path)
     with stores.session(folder.parent) as store:
-        pointer = store.get(Pointer, _SERVED)
+        pointer = store.get(Pointer, SERVED)
         served = pointer.version if pointer else None
         loads: dict[int, list[str]] = {}
         for version, load in store.execute(sa.select(Load.version, Load.load_id).order_by(Load.load_id)):
@@ -195,12 +191,12 @@ def serve(path: str | os.PathLike[str], version: int) -> None:
 
     The next load then begins from it. Raises NotFoundError for a version that is not there.
     """
-    folder = _existing(path)
+    folder = existing(path)
     open(folder, version=version)
     with stores.session(folder.parent) as store:
-        store.get(Pointer, _SERVED, with_for_update=True)
+        store.get(Pointer, SERVED, with_for_update=True)
         there = sa.exists().where(Version.version == version, Version.state == "published")
-        if not _one(store, sa.update(Pointer).where(Pointer.name == _SERVED, there).values(version=version)):
+        if not _one(store, sa.update(Pointer).where(Pointer.name == SERVED, there).values(version=version)):
             raise NotFoundError(f"{folder} has no version {version}; {_listed(store)}")
         store.commit()
 
@@ -209,7 +205,7 @@ def lineage(data: Path) -> list[int]:
     """Return the served version and those it grew from, newest first: the loads of any other are not in it."""
     with stores.session(data) as store:
         parents = {row.version: row.parent for row in store.execute(sa.select(Version.version, Version.parent))}
-        pointer = store.get(Pointer, _SERVED)
+        pointer = store.get(Pointer, SERVED)
     found: list[int] = []
     version = pointer.version if pointer else None
     while version is not None:
@@ -218,44 +214,16 @@ def lineage(data: Path) -> list[int]:
     return found
 
 
-def prune(path: str | os.PathLike[str], *, keep: int = 5, now: dt.datetime) -> pd.DataFrame:
-    """Remove all but the newest ``keep`` published versions, and what killed builds and loads left behind.
-
-    The served version stays in any case, and so does the work of processes that still run (``now``, UTC, decides for
-    those of other machines). Returns one row per file removed: file (below the data folder), reason (old version,
-    orphan; still in use where the system would not remove it), bytes freed.
-    """
-    folder = _existing(path)
-    if keep < 1:
-        raise UsageError(f"keep is {keep}; keep at least 1 version")
-    data = folder.parent
-    with machine_faults(data):
-        with stores.session(data) as store:
-            store.get(Pointer, _SERVED, with_for_update=True)
-            served = sa.select(Pointer.version).where(Pointer.version.is_not(None))
-            newest = sa.select(Version.version).where(Version.state == "published").order_by(Version.version.desc())
-            old = Version.version.not_in(list(store.scalars(newest.limit(keep)))) & Version.version.not_in(served)
-            store.execute(sa.update(Version).where(Version.state == "published", old).values(state="pruned"))
-            for row in store.scalars(sa.select(Version).where(Version.state == "building")):
-                if processes.gone(row.process, since=row.created_at, now=now):
-                    row.state = "failed"
-            # The store forgets first: a kill from here on leaves orphans for the next time, never a missing version.
-            store.commit()
-            states = {row.version: row.state for row in store.execute(sa.select(Version.version, Version.state))}
-        removed = [_remove(data, file, reason) for file, reason in _removable(data, states)]
-    return pd.DataFrame(removed, columns=["file", "reason", "bytes"]).astype(
-        {"file": "str", "reason": "str", "bytes": "int64"}
-    )
-
-
 # ---------------------------------------------------------------- parts of the above
 
 
-def _file(data: Path, version: int) -> Path:
+def file_of(data: Path, version: int) -> Path:
+    """Return the file of a published version."""
     return paths.warehouse(data) / f"v{version:06d}.duckdb"
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
+def existing(path: str | os.PathLike[str]) -> Path:
+    """Return the folder of a warehouse; raises NotFoundError where there is none."""
     folder = Path(path).absolute()
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: there is no warehouse here; make one with `crm load` or `crm demo`")
@@ -268,7 +236,7 @@ def _one(store: Session, statement: sa.Update) -> bool:
 
 def _served(folder: Path) -> int:
     with stores.session(folder.parent) as store:
-        pointer = store.get(Pointer, _SERVED)
+        pointer = store.get(Pointer, SERVED)
     if pointer is None or pointer.version is None:
         raise NotFoundError(f"{folder}: nothing was loaded yet; load something with `crm load` or `crm demo`")
     return pointer.version
@@ -301,9 +269,9 @@ def _allocate(data: Path, now: dt.datetime) -> tuple[int, int | None]:
         row = Version(state="building", file="", format_version=schema.FORMAT_VERSION, created_at=now)
         store.add(row)
         store.flush()
-        row.file = _file(data, row.version).name
-        row.parent = store.scalars(sa.select(Pointer.version).where(Pointer.name == _SERVED)).one()
-        if _file(data, row.version).exists():
+        row.file = file_of(data, row.version).name
+        row.parent = store.scalars(sa.select(Pointer.version).where(Pointer.name == SERVED)).one()
+        if file_of(data, row.version).exists():
             raise EnvironmentFault(
                 f"{folder} holds {row.file}, which the store does not know; put the store back from a backup, or move "
                 "the files away"
@@ -314,8 +282,8 @@ def _allocate(data: Path, now: dt.datetime) -> tuple[int, int | None]:
 
 
 def _ensure_pointer(store: Session) -> None:
-    if store.get(Pointer, _SERVED) is None:
-        store.add(Pointer(name=_SERVED, version=None))
+    if store.get(Pointer, SERVED) is None:
+        store.add(Pointer(name=SERVED, version=None))
         try:
             store.commit()
         except IntegrityError:  # another process was quicker
@@ -328,7 +296,7 @@ def _work_copy(data: Path, parent: int | None, work: Path) -> duckdb.DuckDBPyCon
         build.create(connection)
     else:
         _open(paths.warehouse(data), parent)
-        shutil.copyfile(_file(data, parent), work)
+        shutil.copyfile(file_of(data, parent), work)
         connection = duckdb.connect(str(work))
     _step("copied")
     return connection
@@ -342,48 +310,19 @@ def _finish_load(store: Session, load: dict[str, Any], version: int) -> None:
 
 def _discard(data: Path, version: int) -> None:
     """Give up a version unless it was published; the store decides, so that an unsure commit deletes nothing."""
+    final = file_of(data, version)
+    for file in final.parent.glob(f"{final.name}.building-*"):  # first, since the store may need the space
+        unlink(file)
     with stores.session(data) as store:
         given_up = sa.update(Version).where(Version.version == version, Version.state == "building")
         mine = _one(store, given_up.values(state="failed"))
         store.commit()
     if mine:
-        final = _file(data, version)
-        for file in (final, *final.parent.glob(f"{final.name}.building-*")):
-            _unlink(file)
+        unlink(final)
 
 
-def _removable(data: Path, states: dict[int, str]) -> Iterator[tuple[Path, str]]:
-    folder = paths.warehouse(data)
-    for version, state in states.items():
-        file = _file(data, version)
-        if state in ("pruned", "failed") and file.exists():
-            yield file, "old version" if state == "pruned" else "orphan"
-    for file in sorted(folder.glob("v*.duckdb.building-*")):
-        match = _WORK_FILE.fullmatch(file.name)
-        if match and states.get(int(match[1]), "failed") != "building" and not _owned(file, int(match[2])):
-            yield file, "orphan"
-    staging = data / "staging"
-    for file in sorted(staging.iterdir()) if staging.is_dir() else []:
-        match = _STAGING_FILE.fullmatch(file.name)
-        if match and not _owned(file, int(match[1])):
-            yield file, "orphan"
-
-
-def _owned(file: Path, process: int) -> bool:
-    return processes.running(process, started_by=file.stat().st_mtime + 1)
-
-
-def _remove(data: Path, file: Path, reason: str) -> tuple[str, str, int]:
-    inside = [file, *file.rglob("*")] if file.is_dir() else [file]
-    freed = sum(part.stat().st_size for part in inside if part.is_file())
-    try:
-        _unlink(file)
-    except PermissionError:  # Windows keeps files that somebody reads; the next time takes them
-        reason, freed = "still in use", 0
-    return file.relative_to(data).as_posix(), reason, freed
-
-
-def _unlink(file: Path) -> None:
+def unlink(file: Path) -> None:
+    """Remove a file or folder that may be gone already."""
     if file.is_dir():
         shutil.rmtree(file)
     else:
