@@ -162,7 +162,7 @@ def test_unseen_levels_and_missing_values_are_scored(model, periods):
 
 
 def test_fits_a_plain_table_by_cross_fitting(periods):
-    features, labels, chance = periods[0]
+    features, _, chance = periods[0]
     rng = np.random.default_rng(5)
     y = (rng.random(len(chance)) < chance[:, 3]).astype(int)
     table = features.drop(columns=["customer_id", "as_of"])

@@ -100,12 +100,12 @@ def test_a_damaged_file_is_refused_with_a_remedy(model, tmp_path, name, how):
         path.write_bytes(
             content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :] if how == "flipped" else content[:half]
         )
-    with pytest.raises(EnvironmentFault, match="(damaged|gone).*train again"):
+    with pytest.raises(EnvironmentFault, match=r"(damaged|gone).*train again"):
         registry.load(tmp_path)
 
 
 def test_no_model_and_no_scores_yet(tmp_path):
-    with pytest.raises(NotFoundError, match="there is no model propensity below .*train one with"):
+    with pytest.raises(NotFoundError, match=r"there is no model propensity below .*train one with"):
         registry.load(tmp_path)
     with pytest.raises(NotFoundError, match="there are no scores as of 2025-06-30 below"):
         registry.load_scores(tmp_path, as_of=AS_OF)
@@ -143,7 +143,7 @@ def test_no_space_left_leaves_nothing_behind(model, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(EnvironmentFault, match="cannot be written .No space left on device.; make room"):
+    with pytest.raises(EnvironmentFault, match=r"cannot be written .No space left on device.; make room"):
         keep(model, tmp_path)
     options = {"data": tmp_path, "model_version": 1, "warehouse_version": 3, "as_of": AS_OF, "now": NOW}
     with pytest.raises(EnvironmentFault, match="cannot be written"):

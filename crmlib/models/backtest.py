@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ def three_dates(
     if len(dates) != 3:
         raise DataError(f"{len(dates)} dates were given; an honest test takes three: train, calibrate, test")
     days = [parse_date(day) for day in dates]
-    for earlier, later in zip(days, days[1:], strict=False):
+    for earlier, later in itertools.pairwise(days):
         if (later - earlier).days < within_days:
             raise DataError(
                 f"outcomes of {earlier} run {within_days} days, past {later}; take dates at least that far apart"

@@ -76,7 +76,7 @@ class _Problem:
         if start is not None:
             first[:-1] = (self.vectors.T @ start[:-1]) * scale
             first[-1] = start[-1] * constant
-        options = {"maxiter": 30, "ftol": 1e-6, "gtol": 1e-3}
+        options = {"maxiter": 60, "ftol": 1e-8, "gtol": 1e-3}
         found = optimize.minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=options)
         point = found.x.reshape(shape)
         return np.vstack([self.vectors @ (point[:-1] / scale), point[-1] / constant])

@@ -87,9 +87,9 @@ def _load(given: argparse.Namespace, data: Path) -> None:
 
 
 def _versions_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "action", nargs="?", choices=["list", "prune"], default="list", help="prune removes old versions and orphans"
-    )
+    actions = "list (default); prune removes old versions and orphans; serve VERSION goes back to an older one"
+    parser.add_argument("action", nargs="?", choices=["list", "prune", "serve"], default="list", help=actions)
+    parser.add_argument("version", nargs="?", type=_positive, metavar="VERSION", help="with serve: the version")
     parser.add_argument(
         "--keep", type=_positive, default=5, metavar="N", help="with prune: versions to keep (default 5)"
     )
@@ -97,12 +97,23 @@ def _versions_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _versions(given: argparse.Namespace, data: Path) -> None:
     from crmlib import paths, warehouse
+    from crmlib.store import ledger
 
+    folder = paths.warehouse(data)
+    if given.action == "serve":
+        if given.version is None:
+            raise UsageError(
+                "which version is to be served? write `crm versions serve VERSION`; `crm versions` lists them"
+            )
+        warehouse.serve(folder, given.version)
+        print(f"version {given.version} is served")
+        return
     if given.action == "prune":
-        removed = warehouse.prune(paths.warehouse(data), keep=given.keep, now=clock.now())
+        removed = warehouse.prune(folder, keep=given.keep, now=clock.now())
+        ledger.mark_interrupted(data, now=clock.now())
         print(removed.to_string(index=False) if len(removed) else "nothing to remove")
         return
-    found = warehouse.versions(paths.warehouse(data))
+    found = warehouse.versions(folder)
     print(found.to_string(index=False) if len(found) else "no versions yet; load some data with `crm load`")
 
 

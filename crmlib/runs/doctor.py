@@ -52,6 +52,7 @@ def examine(data: Path) -> Iterator[Finding]:
     if data.is_dir():
         yield from _warehouse(data)
         yield from _models(data)
+        yield from _runs(data)
 
 
 def _packages() -> Iterator[Finding]:
@@ -142,3 +143,19 @@ def _models(data: Path) -> Iterator[Finding]:
         return
     made = f"fitted on version {model.warehouse_version} of the warehouse with outcomes up to {model.as_of}"
     yield Finding("ok", f"propensity model version {model.version} loads and its checksum agrees; {made}")
+
+
+def _runs(data: Path) -> Iterator[Finding]:
+    if not (data / "store.sqlite").exists():
+        return
+    from crmlib.store import ledger  # noqa: PLC0415
+
+    ended = ledger.mark_interrupted(data, now=clock.now())
+    if ended:
+        yield Finding("hint", f"{ended} run(s) ended without saying how; now marked as interrupted", "run them again")
+    latest = ledger.runs(data, newest=1)
+    if len(latest):
+        last = latest.iloc[0]
+        state = "ok" if last.state in ("succeeded", "running") else "hint"
+        said = f": {last.message}" if state == "hint" and isinstance(last.message, str) else ""
+        yield Finding(state, f"last run: {last['name']} {last.state}, begun {last.started_at} UTC{said}")

@@ -23,6 +23,7 @@ from crmlib.runs.stages import Stages, shown, size
 from crmlib.store import ledger
 from crmlib.warehouse import company as companies
 from crmlib.warehouse import quality
+from crmlib.warehouse.snapshot import parse_date
 
 HISTORY_DAYS = 90
 """What lies between the first record and the training date at least, days: without it there is nothing to learn from."""
@@ -178,7 +179,7 @@ def train(
     (calibration by product, channel and segment), gains.parquet, reliability.parquet and leaks.parquet.
     """
     wh = warehouse.open(paths.warehouse(data))
-    wanted = warehouse.parse_date(as_of) if as_of else None
+    wanted = parse_date(as_of) if as_of else None
     last_day(wh)
     dates = evaluation_dates(wh.period, within_days=within_days, as_of=wanted)  # type: ignore[arg-type]
     with recorded(data, "train", {"within_days": within_days, "seed": seed, "test": str(dates.test)}):
