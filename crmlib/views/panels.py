@@ -194,7 +194,7 @@ class _Panel:
             self.choice = targeting.choose(self.loaded, wanted[0], wanted[1] or None)
             with self._quietly():
                 number = len(self.choice.ranked)
-                self.cutoff.max, self.cutoff.step = number, max(1, number // 1000)
+                self.cutoff.max = number  # a step above 1 would move the best cut-off to its next multiple
                 self.cutoff.value = self.choice.best
                 self.budget.max = max(1, self._whole(self.choice.curve["cost_minor"].iloc[-1]))
         self._moved()

@@ -238,7 +238,7 @@ def _band(figure: go.Figure, x: Any, low: Any, high: Any, *, shown: bool) -> Non
 
 def _mark(figure: go.Figure, x: float, y: float, *, label: str, across: float) -> None:
     """Draw a ring, within which a star may stand, with its label where ``across`` (0 to 1) the chart there is room."""
-    side = "right" if across < 0.3 else "center" if across < 0.75 else "left"
+    side = "right" if across < 0.3 else "center" if across < 0.85 else "left"
     figure.add_scatter(
         x=[x],
         y=[y],
