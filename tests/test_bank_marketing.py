@@ -39,14 +39,17 @@ def test_five_folds_reach_auc_080_with_defaults(calls):
 
 
 def test_rolling_window_of_20000_retrained_every_500_on_the_last_2000_calls(calls):
-    """A cheap piece of the paper's protocol; benchmarks/bench_propensity.py runs it whole, retrained every 100."""
+    """A cheap piece of the paper's protocol, 0.716 (0.693 to 0.738) when written, to notice a loss of quality.
+
+    The whole, retrained every 100, takes a quarter of an hour: benchmarks/bench_propensity.py --bank-marketing.
+    """
     inputs, bought = calls[0].drop(columns="duration"), calls[1]
     scores = []
     for first in range(39_188, 41_188, 500):
         window = slice(first - 20_000, first)
         model = PropensityModel(seed=1, nthread=1).fit(inputs[window], bought[window])
         scores.append(model.predict(inputs[first : first + 500]))
-    assert metrics.auc(bought[39_188:], np.concatenate(scores)).low > 0.5
+    assert metrics.auc(bought[39_188:], np.concatenate(scores)).value > 0.69
 
 
 def test_the_leak_check_names_the_duration_of_the_call_and_nothing_else(calls):

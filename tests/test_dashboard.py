@@ -139,8 +139,9 @@ def test_another_product_and_channel(visit: browser.Visit) -> None:
     revisions = page.evaluate(REVISIONS)
     page.locator("select").nth(1).select_option(label="call")
     page.wait_for_function(CHANGED, arg=revisions)
-    channels = page.locator(".crm-list tbody tr td:nth-child(4)").all_inner_texts()
-    assert set(channels) <= {"call"}
+    # The list follows the charts.
+    cells = "[...document.querySelectorAll('.crm-list tbody tr td:nth-child(4)')]"
+    page.wait_for_function(f"() => {cells}.length === 10 && {cells}.every(cell => cell.innerText === 'call')")
 
 
 def test_a_product_that_is_not_worth_a_call_says_so(visit: browser.Visit) -> None:

@@ -15,13 +15,14 @@ from scipy.special import expit
 
 from crmlib.models.encode import Encoding
 
+_BINS = 64
 PARAMETERS: dict[str, object] = {
     "tree_method": "hist",
     "objective": "reg:squarederror",  # replaced by the masked logistic one below; predictions are plain log-odds
     "multi_strategy": "one_output_per_tree",
     "base_score": 0.0,
     "max_depth": 4,
-    "max_bin": 64,
+    "max_bin": _BINS,
     "min_child_weight": 3.0,
     "reg_lambda": 3.0,
     "subsample": 0.7,
@@ -84,26 +85,8 @@ def fit(
     """
     rate, most = (_RATE, MAX_ROUNDS) if target.bought.shape[1] > 1 else (_SLOW_RATE, 3 * MAX_ROUNDS)
     watch = _Watch(target, held_out[1] if held_out else None, rounds)
-    data = xgb.QuantileDMatrix(
-        tree,
-        label=target.bought,
-        feature_types=encoding.tree_types,
-        enable_categorical=True,
-        max_bin=int(str(PARAMETERS["max_bin"])),
-        nthread=nthread,
-    )
-    evals = []
-    if held_out:
-        other = xgb.QuantileDMatrix(
-            held_out[0],
-            label=held_out[1].bought,
-            feature_types=encoding.tree_types,
-            enable_categorical=True,
-            max_bin=int(str(PARAMETERS["max_bin"])),
-            ref=data,
-            nthread=nthread,
-        )
-        evals = [(other, "held_out")]
+    data = _binned(tree, target, encoding, nthread)
+    evals = [(_binned(held_out[0], held_out[1], encoding, nthread, ref=data), "held_out")] if held_out else []
     booster = xgb.train(
         {**PARAMETERS, "learning_rate": rate, "seed": seed, "nthread": nthread or 0},
         data,
@@ -115,6 +98,20 @@ def fit(
         verbose_eval=False,
     )
     return booster, watch.best + 1 if rounds is None else rounds
+
+
+def _binned(
+    tree: np.ndarray, target: Target, encoding: Encoding, nthread: int | None, ref: xgb.DMatrix | None = None
+) -> xgb.QuantileDMatrix:
+    return xgb.QuantileDMatrix(
+        tree,
+        label=target.bought,
+        feature_types=encoding.tree_types,
+        enable_categorical=True,
+        max_bin=_BINS,
+        ref=ref,
+        nthread=nthread,
+    )
 
 
 class _Watch(xgb.callback.TrainingCallback):

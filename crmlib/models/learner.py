@@ -49,7 +49,7 @@ def base_log_odds(bought: np.ndarray) -> np.ndarray:
     """Return the log-odds of each outcome's share of buyers, drawn towards the overall share by one buyer's weight.
 
     >>> base_log_odds(np.array([[1, 0], [0, 0], [0, -1], [0, 0]], dtype=np.int8)).round(2)
-    array([-1.39, -2.2 ])
+    array([-1.5, -2.2])
     """
     buyers, able = (bought == 1).sum(axis=0), (bought >= 0).sum(axis=0)
     overall = min(max(buyers.sum() / max(able.sum(), 1), 1e-6), 0.5)

@@ -271,6 +271,9 @@ def _equal_bins(score: np.ndarray, bins: int = _BINS) -> np.ndarray:
     return np.unique(np.searchsorted(edges, score, side="left"), return_inverse=True)[1]
 
 
+_BOLD = 0.5
+
+
 def _logistic(
     design: np.ndarray, bought: np.ndarray, offset: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -280,14 +283,16 @@ def _logistic(
         margin = design @ at + offset
         return float(np.sum(np.logaddexp(0, margin) - bought * margin))
 
-    at, current = start, loss(start)
+    at = start
     for _ in range(50):
         chance = expit(design @ at + offset)
         curvature = (design * (chance * (1 - chance))[:, None]).T @ design + 1e-10 * np.eye(len(at))
         move = np.linalg.solve(curvature, design.T @ (chance - bought))
-        while loss(at - move) > current + 1e-12 and np.abs(move).max() > 1e-10:
-            move = move / 2
-        at, current = at - move, loss(at - move)
+        if np.abs(move).max() > _BOLD:  # near the optimum Newton's steps cannot overshoot
+            current = loss(at)
+            while loss(at - move) > current + 1e-12 and np.abs(move).max() > 1e-10:
+                move = move / 2
+        at = at - move
         if np.abs(move).max() < 1e-8:
             break
     return at, np.linalg.inv(curvature)

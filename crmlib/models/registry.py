@@ -45,6 +45,15 @@ class Registered:
     as_of: dt.date
     specification: str
     metrics: dict[str, Any]
+    folder: Path
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table saved with the model, for example its evaluation; raises NotFoundError for an unknown one."""
+        path = self.folder / f"{name}.parquet"
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in self.folder.glob("*.parquet"))) or "none"
+            raise NotFoundError(f"model version {self.version} has no table {name}; it has {known}")
+        return pd.read_parquet(path)
 
 
 def save(
@@ -106,7 +115,7 @@ def load(data: Path, name: str = propensity.NAME, version: int | None = None) ->
     model = _read(folder)
     specification = (folder / "features.json").read_text(encoding="utf-8")
     return Registered(
-        model, name, found.model_version, found.warehouse_version, found.as_of, specification, found.metrics
+        model, name, found.model_version, found.warehouse_version, found.as_of, specification, found.metrics, folder
     )
 
 
@@ -156,6 +165,28 @@ def load_scores(data: Path, *, as_of: dt.date | None = None, model_version: int 
 
     Raises NotFoundError where there are none, EnvironmentFault where the file is missing or damaged.
     """
+    found = _score_set(data, as_of, model_version)
+    path = data / found.file
+    if not path.exists() or _digest(path) != found.checksum:
+        raise EnvironmentFault(f"{path}: missing or changed since it was written; score again with `crm score`")
+    return pd.read_parquet(path)
+
+
+def load_beside(
+    data: Path, name: str, *, as_of: dt.date | None = None, model_version: int | None = None
+) -> pd.DataFrame:
+    """Return a table saved beside the newest scores (of a date, of a model version), for example "reasons".
+
+    Raises NotFoundError where there are no such scores or no such table.
+    """
+    scores = data / _score_set(data, as_of, model_version).file
+    path = scores.with_name(f"{scores.stem}-{name}.parquet")
+    if not path.exists():
+        raise NotFoundError(f"{path}: there is no such table beside the scores; score again with `crm score`")
+    return pd.read_parquet(path)
+
+
+def _score_set(data: Path, as_of: dt.date | None, model_version: int | None) -> ScoreSet:
     query = sa.select(ScoreSet).where(ScoreSet.model == propensity.NAME).order_by(ScoreSet.score_set_id.desc())
     if as_of is not None:
         query = query.where(ScoreSet.as_of == as_of)
@@ -166,10 +197,7 @@ def load_scores(data: Path, *, as_of: dt.date | None = None, model_version: int 
     if found is None:
         wanted = f" as of {as_of}" if as_of else ""
         raise NotFoundError(f"there are no scores{wanted} below {data / 'scores'}; make some with `crm score`")
-    path = data / found.file
-    if not path.exists() or _digest(path) != found.checksum:
-        raise EnvironmentFault(f"{path}: missing or changed since it was written; score again with `crm score`")
-    return pd.read_parquet(path)
+    return found
 
 
 # ---------------------------------------------------------------- files

@@ -301,7 +301,8 @@ def score(
             scores = saved.model.score(inputs, propensity.candidates(snapshot, products=saved.model.fitted_.products))
             stage.say(f"{len(scores):,} scores of {scores['customer_id'].nunique():,} customers")
         with stages.stage("lists", "whom to contact about which product") as stage:
-            company = companies.read(data / "company.toml")
+            own = data / "company.toml"
+            company = companies.read(own) if own.exists() else wh.company
             lists = call_list.call_lists(snapshot, scores, company=company)
             top = lists[lists["rank"] <= EXPLAINED]
             reasons = _packed(explain.reasons(saved.model, inputs, top, meanings=features.describe(spec)))

@@ -35,7 +35,7 @@ def run(notebook: Path, given: Mapping[str, Any], *, data: Path, progress: bool 
         ) from error
     run_id = ledger.start_run(data, kind="notebook", name=notebook.name, parameters=dict(values), now=clock.now())
     output = folder / f"{run_id:06d}-{notebook.stem}.ipynb"
-    working = output.with_name(f".{output.name}.running")
+    working = output.with_name(f".{output.stem}.running.ipynb")
     try:
         _execute(notebook, working, values, data, progress)
     except BaseException as error:
@@ -75,6 +75,7 @@ def _execute(notebook: Path, target: Path, values: Mapping[str, Any], data: Path
             cwd=str(notebook.parent),
             progress_bar=progress,
             start_timeout=120,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # the kernel's own notices are not the reader's business
         )
     finally:
         if before is None:
