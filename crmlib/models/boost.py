@@ -21,7 +21,6 @@ PARAMETERS: dict[str, object] = {
     "objective": "reg:squarederror",  # replaced by the masked logistic one below; predictions are plain log-odds
     "multi_strategy": "one_output_per_tree",
     "base_score": 0.0,
-    "max_depth": 4,
     "max_bin": _BINS,
     "min_child_weight": 3.0,
     "reg_lambda": 3.0,
@@ -29,8 +28,10 @@ PARAMETERS: dict[str, object] = {
     "colsample_bytree": 0.8,
     "disable_default_eval_metric": 1,
 }
-MAX_ROUNDS = 120
-_RATE, _SLOW_RATE = 0.15, 0.05  # slow where a round costs little: for one outcome
+# Of one outcome a round costs little, so there are more of them, each learning less.
+_ONE: dict[str, object] = {"learning_rate": 0.05, "max_depth": 4}
+_MANY: dict[str, object] = {"learning_rate": 0.15, "max_depth": 3}
+_ROUNDS_OF_ONE, _ROUNDS_OF_MANY = 360, 120
 _PATIENCE = 10  # rounds
 
 
@@ -83,12 +84,12 @@ def fit(
 
     An outcome whose loss on the held-out rows has not improved for 10 rounds grows no more trees.
     """
-    rate, most = (_RATE, MAX_ROUNDS) if target.bought.shape[1] > 1 else (_SLOW_RATE, 3 * MAX_ROUNDS)
+    pace, most = (_MANY, _ROUNDS_OF_MANY) if target.bought.shape[1] > 1 else (_ONE, _ROUNDS_OF_ONE)
     watch = _Watch(target, held_out[1] if held_out else None, rounds)
     data = _binned(tree, target, encoding, nthread)
     evals = [(_binned(held_out[0], held_out[1], encoding, nthread, ref=data), "held_out")] if held_out else []
     booster = xgb.train(
-        {**PARAMETERS, "learning_rate": rate, "seed": seed, "nthread": nthread or 0},
+        {**PARAMETERS, **pace, "seed": seed, "nthread": nthread or 0},
         data,
         most if rounds is None else int(rounds.max()),
         obj=watch.objective,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -58,17 +57,18 @@ def reasons(
     chosen = chosen[["customer_id", "as_of", "product_id"]].reset_index(drop=True)
     groups, group_of = _groups(fitted, meanings)
     trees: dict[int, xgb.Booster] = {}
-    out: list[dict[str, Any]] = []
+    out = [pd.DataFrame({"pair": [], "direction": [], "rank": [], "contribution": [], "feature": []})]
     for product, at in chosen.groupby("product_id", observed=True, sort=False).indices.items():
         found = _contributions(fitted, features.iloc[row[at]], _place(fitted, str(product)), trees=trees)
-        for pair, part in zip(at, found, strict=True):
-            out += [{"pair": pair, **reason} for reason in _strongest(part[:-1], groups, group_of, top)]
-    table = pd.DataFrame(out, columns=["pair", "direction", "rank", "code", "contribution", "parameters"])
+        out += _strongest(found[:, :-1], np.asarray(at), group_of, top)
+    table = pd.concat([part for part in out if len(part)] or out, ignore_index=True)
     table = table.sort_values("pair", kind="stable", ignore_index=True)
-    feature = table["parameters"].to_numpy(np.int64)
-    worded = _parameters(feature, features, row[table["pair"].to_numpy(np.int64)], fitted=fitted, groups=groups)
+    pair, feature = (table[name].to_numpy(np.int64) for name in ("pair", "feature"))
+    table["code"] = groups["code"].astype(object).to_numpy()[feature]
+    worded = _parameters(feature, features, row[pair], fitted=fitted, groups=groups)
     table["parameters"] = pd.Series(worded, dtype=object)
-    return chosen.iloc[table["pair"]].reset_index(drop=True).join(table.drop(columns="pair"))
+    columns = ["direction", "rank", "code", "contribution", "parameters"]
+    return chosen.iloc[pair].reset_index(drop=True).join(table[columns])
 
 
 def codes(meanings: pd.DataFrame) -> list[str]:
@@ -136,22 +136,23 @@ def _groups(fitted: Fitted, meanings: pd.DataFrame | None) -> tuple[pd.DataFrame
     return table, table.groupby(alike, dropna=False, sort=False).ngroup().to_numpy()
 
 
-def _strongest(part: np.ndarray, groups: pd.DataFrame, group_of: np.ndarray, top: int) -> Iterator[dict[str, Any]]:
-    sums = np.bincount(group_of, part)
-    order = np.argsort(-sums, kind="stable")
-    for direction, numbers, sign in (("for", order[:top], 1), ("against", order[::-1][:top], -1)):
-        for rank, number in enumerate(numbers, start=1):
-            if sign * sums[number] <= 0:
-                break
-            members = np.flatnonzero(group_of == number)
-            strongest = members[np.argmax(sign * part[members])]
-            yield {
-                "direction": direction,
-                "rank": rank,
-                "code": str(groups["code"].iloc[strongest]),
-                "contribution": float(sums[number]),
-                "parameters": int(strongest),
-            }
+def _strongest(parts: np.ndarray, pair: np.ndarray, group_of: np.ndarray, top: int) -> list[pd.DataFrame]:
+    """Return, for each direction and rank, the reasons of the rows that have one: pair, contribution, strongest feature.
+
+    ``parts`` are the contributions (rows x features), ``group_of`` the number of each feature's reason.
+    """
+    sums = parts @ (group_of[:, None] == np.arange(group_of.max() + 1)).astype(float)
+    order = np.argsort(-sums, axis=1, kind="stable")
+    found = []
+    for direction, ranked, sign in (("for", order, 1), ("against", order[:, ::-1], -1)):
+        for rank in range(min(top, ranked.shape[1])):
+            number = ranked[:, rank]
+            total = sums[np.arange(len(sums)), number]
+            kept = sign * total > 0
+            members = np.where(group_of == number[kept, None], sign * parts[kept], -np.inf)
+            columns = {"pair": pair[kept], "direction": direction, "rank": rank + 1, "contribution": total[kept]}
+            found.append(pd.DataFrame({**columns, "feature": members.argmax(axis=1)}))
+    return found
 
 
 def _parameters(

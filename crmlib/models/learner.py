@@ -13,7 +13,7 @@ from crmlib.models import boost, encode, linear
 from crmlib.models.boost import Target
 
 MAX_ROWS = 60_000
-_BOOST_ROWS, _BOOST_CELLS = 20_000, 480_000
+_BOOST_ROWS, _BOOST_CELLS = 15_000, 300_000
 _HELD_OUT = 0.15
 _CHUNK = 65_536
 
