@@ -125,7 +125,7 @@ def with_pandas(taken: snapshot.Snapshot) -> None:
         recent = rows[rows["occurred_at"] >= pd.Timestamp(AS_OF) + pd.Timedelta(days=1) - pd.DateOffset(months=months)]
         for by in ("category", "channel"):
             grouped = recent.groupby(["customer_id", by], observed=False)["amount_minor"].agg(["count", "sum"])
-            parts.append(grouped.unstack().add_suffix(f"_{months}m"))  # noqa: PD010
+            parts.append(grouped.unstack().add_suffix(f"_{months}m"))
     pd.concat(parts, axis=1).fillna(0)
 
 

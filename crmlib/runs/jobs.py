@@ -268,7 +268,7 @@ def _summary(evaluation: pd.DataFrame) -> dict[str, Any]:
     """Return the figures over all products: each metric with its interval, and the baseline's."""
     overall = evaluation[evaluation["product_id"] == "(all)"].set_index("metric")
     figures = ["value", "low", "high", "baseline"]
-    return {name: {key: float(row[key]) for key in figures} for name, row in overall[figures].iterrows()}
+    return {str(name): {key: float(row[key]) for key in figures} for name, row in overall[figures].iterrows()}
 
 
 def _told(summary: dict[str, Any]) -> str:
@@ -327,16 +327,12 @@ def score(
 
 def _packed(reasons: pd.DataFrame) -> pd.DataFrame:
     """Return one row per customer and product: customer_id, product_id, reasons (JSON list of codes with parameters)."""
-    codes = [
-        {
-            "code": row.code,
-            "direction": row.direction,
-            "contribution": round(float(row.contribution), 4),
-            **row.parameters,
-        }
-        for row in reasons.itertuples()
+    columns = [reasons[name] for name in ("code", "direction", "contribution", "parameters")]
+    codes: list[dict[str, Any]] = [
+        {"code": code, "direction": direction, "contribution": round(float(part), 4), **parameters}
+        for code, direction, part, parameters in zip(*columns, strict=True)
     ]
-    keyed = reasons[["customer_id", "product_id"]].assign(code=codes)
+    keyed = reasons[["customer_id", "product_id"]].assign(code=pd.Series(codes, index=reasons.index, dtype=object))
     packed = keyed.groupby(["customer_id", "product_id"], observed=True, sort=False)["code"].agg(list).reset_index()
     texts = [json.dumps(found, ensure_ascii=False, default=str) for found in packed["code"]]
     return packed.drop(columns="code").assign(product_id=packed["product_id"].astype(str), reasons=texts)

@@ -14,12 +14,14 @@ _USUAL = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskN
 class JsonFormatter(logging.Formatter):
     """Writes a record as one line of JSON: time (UTC), level, logger, message, and what was passed as ``extra``."""
 
-    converter = time.gmtime
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return the time of a record, UTC."""
+        return time.strftime(datefmt or "%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
         entry: dict[str, object] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
+            "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
