@@ -71,7 +71,7 @@ def test_one_outcome_taken_out_of_the_booster_predicts_the_same(model, features)
     data = boost.matrix(used.encoding.tree_matrix(features), used.encoding)
     every = boost.margins(used.booster, data, len(used.offsets))
     for outcome in range(len(used.offsets)):
-        alone = boost.only(used.booster, outcome).predict(data)
+        alone = boost.apart(used.booster, [outcome])[outcome].predict(data)
         np.testing.assert_allclose(alone, every[:, outcome], atol=1e-6)
 
 

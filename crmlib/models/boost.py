@@ -7,6 +7,7 @@ gradient nor curvature, so it moves no split and no leaf of that product.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,17 +154,20 @@ def margins(booster: xgb.Booster, data: xgb.DMatrix, outcomes: int) -> np.ndarra
     return booster.predict(data, output_margin=True).reshape(-1, outcomes)
 
 
-def only(booster: xgb.Booster, outcome: int) -> xgb.Booster:
-    """Return a booster of one outcome's trees alone, for explanations: Shapley values cost by the tree."""
+def apart(booster: xgb.Booster, outcomes: Iterable[int]) -> dict[int, xgb.Booster]:
+    """Return boosters of one outcome's trees each, for explanations: Shapley values cost by the tree."""
     content = json.loads(booster.save_raw("json"))
     learner = content["learner"]
     model = learner["gradient_booster"]["model"]
-    trees = [tree for tree, owner in zip(model["trees"], model["tree_info"], strict=True) if owner == outcome]
-    model["trees"] = [{**tree, "id": number} for number, tree in enumerate(trees)]
-    model["tree_info"] = [0] * len(trees)
-    model["iteration_indptr"] = list(range(len(trees) + 1))
-    model["gbtree_model_param"]["num_trees"] = str(len(trees))
+    every, owners = model["trees"], model["tree_info"]
     learner["learner_model_param"] |= {"num_target": "1", "base_score": "[0E0]"}
-    alone = xgb.Booster()
-    alone.load_model(bytearray(json.dumps(content).encode()))
-    return alone
+    found = {}
+    for outcome in outcomes:
+        trees = [tree for tree, owner in zip(every, owners, strict=True) if owner == outcome]
+        model["trees"] = [{**tree, "id": number} for number, tree in enumerate(trees)]
+        model["tree_info"] = [0] * len(trees)
+        model["iteration_indptr"] = list(range(len(trees) + 1))
+        model["gbtree_model_param"]["num_trees"] = str(len(trees))
+        found[outcome] = xgb.Booster()
+        found[outcome].load_model(bytearray(json.dumps(content).encode()))
+    return found

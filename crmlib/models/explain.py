@@ -26,7 +26,9 @@ def contributions(model: PropensityModel, features: pd.DataFrame, product_id: st
     product that the model does not know.
     """
     fitted = model.fitted_
-    values = _contributions(fitted, features, _place(fitted, product_id), trees={})
+    place = _place(fitted, product_id)
+    trees = boost.apart(fitted.learner.booster, {place, len(fitted.learner.offsets) - 1})
+    values = _contributions(fitted, features, place, trees=trees)
     return pd.DataFrame(values, columns=[*fitted.learner.encoding.columns, BASE], index=features.index)
 
 
@@ -56,10 +58,12 @@ def reasons(
         raise DataError(f"customer {missing} has no row in the features of that date; build them for the same as_of")
     chosen = chosen[["customer_id", "as_of", "product_id"]].reset_index(drop=True)
     groups, group_of = _groups(fitted, meanings)
-    trees: dict[int, xgb.Booster] = {}
+    wanted = chosen.groupby("product_id", observed=True, sort=False).indices
+    places = {product: _place(fitted, str(product)) for product in wanted}
+    trees = boost.apart(fitted.learner.booster, {*places.values(), len(fitted.learner.offsets) - 1})
     out = [pd.DataFrame({"pair": [], "direction": [], "rank": [], "contribution": [], "feature": []})]
-    for product, at in chosen.groupby("product_id", observed=True, sort=False).indices.items():
-        found = _contributions(fitted, features.iloc[row[at]], _place(fitted, str(product)), trees=trees)
+    for product, at in wanted.items():
+        found = _contributions(fitted, features.iloc[row[at]], places[product], trees=trees)
         out += _strongest(found[:, :-1], np.asarray(at), group_of, top)
     table = pd.concat([part for part in out if len(part)] or out, ignore_index=True)
     table = table.sort_values("pair", kind="stable", ignore_index=True)
@@ -90,13 +94,8 @@ def _place(fitted: Fitted, product_id: str) -> int:
 
 
 def _contributions(fitted: Fitted, features: pd.DataFrame, place: int, *, trees: dict[int, xgb.Booster]) -> np.ndarray:
-    """Return the contributions to one product's log-odds (rows x features, and the base).
-
-    ``trees`` keeps each outcome's trees from one call to the next: taking them out takes longer than using them.
-    """
+    """Return the contributions to one product's log-odds (rows x features, and the base); ``trees`` as of ``apart``."""
     encoding = fitted.learner.encoding
-    for outcome in {place, len(fitted.learner.offsets) - 1} - set(trees):
-        trees[outcome] = boost.only(fitted.learner.booster, outcome)
     parts = [np.zeros((0, len(encoding.columns) + 1))]
     for first in range(0, len(features), _CHUNK):
         parts.append(_chunk(fitted, encoding.tree_matrix(features.iloc[first : first + _CHUNK]), place, trees=trees))
