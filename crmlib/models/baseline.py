@@ -13,7 +13,7 @@ from crmlib.models import encode, learner, linear, pairs
 
 NAME = "logistic"
 _INPUTS = 12
-_ROWS = 8_000
+_ROWS = 20_000
 _TOO_ALIKE = 0.8
 
 

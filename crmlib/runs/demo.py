@@ -15,7 +15,6 @@ from crmlib.runs.stages import Stages, shown, size
 from crmlib.warehouse import quality
 
 FEWEST_CUSTOMERS = 2000
-NOTEBOOKS = ("01_data_quality", "02_propensity")
 _MADE_BY_THE_DEMO = ("warehouse", "models", "scores", "lists", "quarantine", "staging", "runs")
 
 
@@ -36,10 +35,14 @@ def run(data: Path, *, customers: int, seed: int) -> Stages:
             found = quality.summary(quality.check(wh.snapshot(jobs.last_day(wh))))
             stage.say(f"{int(found['rows'].sum()):,} rows in {int((found['rows'] > 0).sum())} tables")
             stage.say(f"{len(quality.quarantine(data)):,} findings in quarantine")
+        started = [_start("01_data_quality", data)]  # needs no model, so it runs beside the training
         jobs.train(data, stages=stages, seed=seed)
         jobs.score(data, stages=stages)
         with stages.stage("notebooks", "executed through papermill") as stage:
-            stage.say(f"{_notebooks(data)} executed copies in {shown(data / 'runs')}")
+            started.append(_start("02_propensity", data))
+            for process in started:
+                _finish(process)
+            stage.say(f"{len(started)} executed copies in {shown(data / 'runs')}")
     print(f"\n{stages.seconds:.0f} s in all, of which:")
     for one in sorted(stages.done, key=lambda stage: -stage.seconds)[:4]:
         print(f"  {one.name:<10} {one.seconds:5.1f} s")
@@ -65,18 +68,15 @@ def _sample(data: Path, *, customers: int, seed: int) -> samples.Sample:
     return sample
 
 
-def _notebooks(data: Path) -> int:
-    """Execute the notebooks, each in a process of its own and all at once; return how many."""
-    folder = servers.project_folder("notebooks")
-    command = [sys.executable, "-m", "crmlib.cli", "run", "--data", str(data)]
-    started = [
-        subprocess.Popen(
-            [*command, str(folder / f"{name}.ipynb")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for name in NOTEBOOKS
-    ]
-    outputs = [process.communicate()[0] for process in started]
-    for process, output in zip(started, outputs, strict=True):
-        if process.returncode:
-            raise RunError((output.strip().splitlines() or ["a notebook failed"])[-1].removeprefix("crm: "))
-    return len(started)
+def _start(name: str, data: Path) -> subprocess.Popen[str]:
+    """Start `crm run` on a notebook in a process of its own."""
+    notebook = servers.project_folder("notebooks") / f"{name}.ipynb"
+    command = [sys.executable, "-m", "crmlib.cli", "run", "--data", str(data), str(notebook)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _finish(process: subprocess.Popen[str]) -> None:
+    """Wait for a notebook; raises RunError with its own sentence where it failed."""
+    output = process.communicate()[0].strip()
+    if process.returncode:
+        raise RunError((output.splitlines() or ["a notebook failed"])[-1].removeprefix("crm: "))

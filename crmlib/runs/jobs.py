@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,21 +248,27 @@ def _evaluation(
 ) -> dict[str, pd.DataFrame]:
     from crmlib.models import baseline, leaks  # noqa: PLC0415  (statsmodels takes a second to import)
 
-    scores = model.score(inputs[2], labels[2])
-    simple = baseline.fit(inputs[0], labels[0], seed=seed).score(inputs[2], labels[2])
-    good, other = metrics.evaluate(scores, labels[2]), metrics.evaluate(simple, labels[2])
-    groups = snapshot.table("customers", ["customer_id", "preferred_channel", "segment"])
-    groups = groups.fillna({"preferred_channel": "", "segment": ""})
-    gains = [
-        metrics.gains(one, labels[2]).assign(model=name) for name, one in (("propensity", scores), ("baseline", simple))
-    ]
-    return {
-        "evaluation": baseline.compare(good, other),
-        "by_group": metrics.evaluate(scores, labels[2], by=groups),
-        "gains": pd.concat(gains, ignore_index=True),
-        "reliability": metrics.reliability(scores, labels[2]),
-        "leaks": leaks.check(inputs[0], labels[0], seed=seed),
-    }
+    def simple() -> tuple[pd.DataFrame, pd.DataFrame]:
+        scores = baseline.fit(inputs[0], labels[0], seed=seed).score(inputs[2], labels[2])
+        return metrics.evaluate(scores, labels[2]), metrics.gains(scores, labels[2]).assign(model="baseline")
+
+    # Three independent pieces of numerical work that mostly run outside Python's lock.
+    with ThreadPoolExecutor(3) as pool:
+        other = pool.submit(simple)
+        suspects = pool.submit(leaks.check, inputs[0], labels[0], seed=seed)
+        scores = model.score(inputs[2], labels[2])
+        groups = snapshot.table("customers", ["customer_id", "preferred_channel", "segment"])
+        groups = groups.fillna({"preferred_channel": "", "segment": ""})
+        good, by_group = metrics.evaluate(scores, labels[2]), metrics.evaluate(scores, labels[2], by=groups)
+        gains = metrics.gains(scores, labels[2]).assign(model="propensity")
+        evaluated, simple_gains = other.result()
+        return {
+            "evaluation": baseline.compare(good, evaluated),
+            "by_group": by_group,
+            "gains": pd.concat([gains, simple_gains], ignore_index=True),
+            "reliability": metrics.reliability(scores, labels[2]),
+            "leaks": suspects.result(),
+        }
 
 
 def _summary(evaluation: pd.DataFrame) -> dict[str, Any]:
