@@ -54,8 +54,14 @@ system:         ## install the Debian packages the fullest tests want (root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql fonts-dejavu-core
 
-bench: setup-dev ## run every benchmark, pictures and figures into benchmarks/results
-	@set -e; for script in benchmarks/bench_*.py; do $(BIN)/python $$script; done
+bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard
+	$(BIN)/python benchmarks/bench_sample.py
+	$(BIN)/python benchmarks/bench_load.py
+	$(BIN)/python benchmarks/bench_features.py --pandas
+	$(BIN)/crm demo --no-serve --data benchmarks/results/bank
+	$(BIN)/python benchmarks/bench_propensity.py --sample benchmarks/results/bank
+	if [ -n "$$CRM_REAL_DATA" ]; then $(BIN)/python benchmarks/bench_propensity.py --bank-marketing; fi
+	$(BIN)/python benchmarks/bench_dashboard.py
 
 lab: setup      ## open JupyterLab
 	$(BIN)/crm lab
@@ -68,6 +74,9 @@ doctor: setup   ## say what is installed, where the data are and what is wrong
 
 docs: setup     ## regenerate the generated documentation
 	$(BIN)/python -m crmlib.warehouse.schema_docs
+
+screenshots: setup-dev ## pictures of the dashboard in both languages, into screenshots/ (needs data made by the demo)
+	$(BIN)/python tests/screenshots.py data screenshots
 
 lock: $(BIN)/uv ## lock the newest versions within the bounds of pyproject.toml
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --upgrade \
