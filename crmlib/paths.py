@@ -7,8 +7,17 @@ from pathlib import Path
 
 
 def data_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """Return the data folder: what was given, else the environment variable ``CRM_DATA``, else ``data``."""
-    return Path(given or os.environ.get("CRM_DATA") or "data").absolute()
+    """Return the data folder: what was given, else the environment variable ``CRM_DATA``, else ``data``.
+
+    ``data`` is the nearest one with a store, in the current folder or above it, so that a notebook finds it too; where
+    there is none, the one in the current folder.
+    """
+    named = given or os.environ.get("CRM_DATA")
+    if named:
+        return Path(named).absolute()
+    here = Path.cwd()
+    found = (folder / "data" for folder in (here, *here.parents) if (folder / "data" / "store.sqlite").exists())
+    return next(found, here / "data")
 
 
 def warehouse(data: Path) -> Path:

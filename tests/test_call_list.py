@@ -53,7 +53,7 @@ def known(
 
 
 def test_a_postcard_not_a_call(tmp_path: Path) -> None:
-    # FIELD.md, R5: the deposit earns 500 a year and selling may cost a tenth of that, 50 (5,000 minor units).
+    # The deposit earns 500 a year and selling may cost a tenth of that, 50 (5,000 minor units).
     # A probability of 0.1 is that tenth: a call at 60 does not pay, a postcard at 40 does and leaves 10.
     said = consents(
         ("both", "call", "2025-01-01", True),

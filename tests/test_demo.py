@@ -135,7 +135,7 @@ def test_the_chain_of_the_readme_runs(data: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_another_bank_replaces_the_first_one(tmp_path: Path, data: Path) -> None:
     """Two made-up banks are never mixed: their customers have the same numbers."""
-    mark = data / "samples" / "demo.json"
+    mark = data / "demo.json"
     assert json.loads(mark.read_text())["seed"] == 3
     first = samples.open_sample(data / "samples" / "bank").folder
     assert cli.main(["demo", "--customers", "2100", "--seed", "4", "--no-serve", "--data", str(data)]) == 0

@@ -15,9 +15,6 @@ from crmlib.models import pairs
 from crmlib.warehouse import schema
 from crmlib.warehouse.snapshot import Snapshot, Warehouse, cutoff, known
 
-_DAYS_A_YEAR = 365.2425
-_RECORDS = ("transactions", "balances", "holdings", "applications", "contacts")
-
 
 def candidates(snapshot: Snapshot, *, products: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the pairs of customer and product that could come about, judged by what was known at the snapshot.
@@ -47,7 +44,9 @@ def purchases(
     if within_days < 1:
         raise DataError(f"within_days is {within_days}; the outcome needs at least one day after the snapshot")
     last_day = after.as_of + dt.timedelta(days=within_days)
-    last_record = _last_record(wh)
+    if wh.period is None:
+        raise DataError(f"version {wh.version} of the warehouse holds no record of any kind; load some data first")
+    last_record = wh.period[1]
     if last_record < last_day:
         raise DataError(
             f"purchases within {within_days} days after {after.as_of} run to {last_day}, but the last record of version"
@@ -212,16 +211,3 @@ def _converted(
 
 def _number(value: object, default: float) -> float:
     return default if pd.isna(value) else float(value)  # type: ignore[call-overload,arg-type]
-
-
-def _last_record(wh: Warehouse) -> dt.date:
-    """Return the last day with a record; campaigns and plans do not count, for they are written ahead."""
-    parts = []
-    for name in _RECORDS:
-        table = schema.tables()[name]
-        parts.append(sa.select(sa.func.max(sa.cast(table.c[table.info["happened"]], sa.Date)).label("last")))
-    union = sa.union_all(*parts).subquery("records")
-    found = wh.arrow(sa.select(sa.func.max(union.c.last).label("last")))["last"][0].as_py()
-    if found is None:
-        raise DataError(f"version {wh.version} of the warehouse holds no record of any kind; load some data first")
-    return found

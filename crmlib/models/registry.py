@@ -308,7 +308,7 @@ def _last_version(data: Path) -> int:
 
 
 def _verify(folder: Path, checksum: str) -> None:
-    remedy = "use another version (`crm models`) or train again with `crm train`"
+    remedy = "score with another one (`crm score --model-version N`) or train again with `crm train`"
     sums = folder / _SUMS
     if not sums.exists():
         raise EnvironmentFault(f"{folder}: the files of this model are gone; {remedy}")

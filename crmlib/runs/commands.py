@@ -54,6 +54,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; give a number from 1 to 65535")
+    return value
+
+
 def _load_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="CSV or Parquet files, or a database URL")
     parser.add_argument("--mapping", required=True, type=Path, metavar="FILE", help="TOML file that names the columns")
@@ -163,18 +170,18 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(given: argparse.Namespace, data: Path) -> None:
-    from crmlib.runs import notebooks, parameters
+    from crmlib.runs import notebooks, parameters, servers
 
     path = given.notebook
-    if not path.exists() and (Path("notebooks") / path.with_suffix(".ipynb").name).exists():
-        path = Path("notebooks") / path.with_suffix(".ipynb").name
+    if not path.exists() and path.parent == Path():
+        path = servers.project_folder("notebooks") / path.with_suffix(".ipynb")
     values = parameters.parse(path, given.parameter)
     output = notebooks.run(path, values, data=data, progress=sys.stderr.isatty())
     print(f"executed copy: {shown(output)} ({size(output)})")
 
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=0, help="port (default: the first free one from 8866)")
+    parser.add_argument("--port", type=_port, default=0, help="port (default: the first free one from 8866)")
 
 
 def _dashboards(given: argparse.Namespace, data: Path) -> int:
@@ -184,7 +191,7 @@ def _dashboards(given: argparse.Namespace, data: Path) -> int:
 
 
 def _lab_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=0, help="port (default: the first free one from 8888)")
+    parser.add_argument("--port", type=_port, default=0, help="port (default: the first free one from 8888)")
     parser.add_argument("--no-browser", action="store_true", help="only print the link")
 
 
@@ -207,7 +214,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=7, help="seed of the sample bank and the model (default 7)")
     parser.add_argument("--no-serve", action="store_true", help="end with a summary instead of serving the dashboards")
     parser.add_argument(
-        "--port", type=int, default=0, help="port of the dashboards (default: the first free one from 8866)"
+        "--port", type=_port, default=0, help="port of the dashboards (default: the first free one from 8866)"
     )
 
 
@@ -218,6 +225,8 @@ def _demo(given: argparse.Namespace, data: Path) -> int:
         raise UsageError(
             f"--customers is {given.customers}; a model needs at least {demo.FEWEST_CUSTOMERS:,} made-up customers"
         )
+    if not given.no_serve:
+        servers.free_port(given.port, servers.FIRST_PORT)  # a busy port is refused before the work, not after it
     demo.run(data, customers=given.customers, seed=given.seed)
     return 0 if given.no_serve else servers.dashboards(data, port=given.port)
 

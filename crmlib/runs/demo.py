@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -36,13 +37,19 @@ def run(data: Path, *, customers: int, seed: int) -> Stages:
             stage.say(f"{int(found['rows'].sum()):,} rows in {int((found['rows'] > 0).sum())} tables")
             stage.say(f"{len(quality.quarantine(data)):,} findings in quarantine")
         started = [_start("01_data_quality", data)]  # needs no model, so it runs beside the training
-        jobs.train(data, stages=stages, seed=seed)
-        jobs.score(data, stages=stages)
-        with stages.stage("notebooks", "executed through papermill") as stage:
-            started.append(_start("02_propensity", data))
+        try:
+            jobs.train(data, stages=stages, seed=seed)
+            jobs.score(data, stages=stages)
+            with stages.stage("notebooks", "executed through papermill") as stage:
+                started.append(_start("02_propensity", data))
+                for process in started:
+                    _finish(process)
+                stage.say(f"{len(started)} executed copies in {shown(data / 'runs')}")
+        finally:
             for process in started:
-                _finish(process)
-            stage.say(f"{len(started)} executed copies in {shown(data / 'runs')}")
+                if process.poll() is None:
+                    process.terminate()
+                    process.communicate()
     print(f"\n{stages.seconds:.0f} s in all, of which:")
     for one in sorted(stages.done, key=lambda stage: -stage.seconds)[:4]:
         print(f"  {one.name:<10} {one.seconds:5.1f} s")
@@ -51,14 +58,20 @@ def run(data: Path, *, customers: int, seed: int) -> Stages:
 
 
 def _sample(data: Path, *, customers: int, seed: int) -> samples.Sample:
-    folder, mark = jobs.sample_folder(data), data / "samples" / "demo.json"
+    folder, mark = jobs.sample_folder(data), jobs.demo_mark(data)
     wanted = {"customers": customers, "seed": seed, "release": __version__}
-    if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) == wanted:
+    if mark.exists() and mark.read_text(encoding="utf-8") == json.dumps(wanted):
         return samples.open_sample(folder)
     if paths.warehouse(data).exists():
-        if not folder.exists():
+        if not mark.exists():
             raise UsageError(f"{data} holds data of your own; give the demo another folder, for example --data demo")
-        mark.unlink(missing_ok=True)
+        if os.environ.get("CRM_STORE"):
+            raise UsageError(
+                "the demo does not replace its bank in a shared store; unset CRM_STORE or take another --data"
+            )
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text("{}", encoding="utf-8")  # what follows may be killed: the folder stays the demo's, to be made anew
+    if paths.warehouse(data).exists():
         for name in _MADE_BY_THE_DEMO:
             shutil.rmtree(data / name, ignore_errors=True)
         for file in data.glob("store.sqlite*"):

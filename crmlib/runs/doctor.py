@@ -141,7 +141,7 @@ def _models(data: Path) -> Iterator[Finding]:
         trained = (data / "models").is_dir() and any((data / "models").iterdir())
         yield Finding("wrong" if trained else "hint", str(error), "" if trained else "`crm train` fits one")
         return
-    made = f"fitted on version {model.warehouse_version} of the warehouse with outcomes up to {model.as_of}"
+    made = f"fitted on version {model.warehouse_version} of the warehouse and calibrated as of {model.as_of}"
     yield Finding("ok", f"propensity model version {model.version} loads and its checksum agrees; {made}")
 
 

@@ -20,6 +20,7 @@ from crmlib.decisions import call_list
 from crmlib.errors import CrmError, DataError, UsageError
 from crmlib.models import explain, metrics, propensity, registry
 from crmlib.runs import clock
+from crmlib.runs.notebooks import INTERRUPTED
 from crmlib.runs.stages import Stages, shown, size
 from crmlib.store import ledger
 from crmlib.warehouse import company as companies
@@ -38,7 +39,7 @@ def recorded(data: Path, kind: str, parameters: dict[str, Any]) -> Iterator[int]
         yield run_id
     except BaseException as error:
         state = "failed" if isinstance(error, Exception) else "interrupted"
-        code = error.exit_code if isinstance(error, CrmError) else 1
+        code = error.exit_code if isinstance(error, CrmError) else 1 if state == "failed" else INTERRUPTED
         ledger.finish_run(data, run_id, state=state, now=clock.now(), exit_code=code, message=str(error))
         raise
     ledger.finish_run(data, run_id, state="succeeded", now=clock.now(), exit_code=0)
@@ -91,10 +92,15 @@ def sample_folder(data: Path) -> Path:
     return data / "samples" / "bank"
 
 
+def demo_mark(data: Path) -> Path:
+    """Return the file that says that a data folder was made by the demo, and with which settings."""
+    return data / "demo.json"
+
+
 def _refuse_to_mix(sources: Sequence[str | Path], data: Path) -> None:
     """Raise UsageError where real records would join the demo's made-up bank in one warehouse."""
     made_up = sample_folder(data)
-    if made_up.exists() and not all(made_up in Path(str(source)).absolute().parents for source in sources):
+    if demo_mark(data).exists() and not all(made_up in Path(str(source)).absolute().parents for source in sources):
         raise UsageError(
             f"{data} holds the demo's made-up bank; load your own files elsewhere, for example --data mine"
         )
@@ -126,7 +132,9 @@ def check(data: Path, *, as_of: str | None, columns: bool) -> None:
     print(f"version {wh.version}, as of {snapshot.as_of}; {len(tables) - len(filled)} tables are empty\n")
     print(listed.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.3f}"))
     refused = quality.quarantine(data)
-    print(f"\n{len(refused):,} rows in quarantine" + (f"; see {shown(data / 'quarantine')}" if len(refused) else ""))
+    print(
+        f"\n{len(refused):,} findings in quarantine" + (f"; see {shown(data / 'quarantine')}" if len(refused) else "")
+    )
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,9 @@ def train(
         with stages.stage("labels", f"who bought what within {within_days} days") as stage:
             products, labels = _labels(wh, snapshots, within_days)
             stage.say(f"{len(products)} products, {int(labels[0]['bought'].sum()):,} purchases to learn from")
+            unsold = sorted(_on_sale(snapshots[0]) - set(products))
+            if unsold:
+                stage.say(f"left out, for nobody bought them or they were withdrawn: {', '.join(unsold)}")
         with stages.stage("train", "one model for all products") as stage:
             model = propensity.PropensityModel(seed=seed)
             model.fit(inputs[0], labels[0], calibrate=(inputs[1], labels[1]))
@@ -228,7 +239,8 @@ def _labels(
 ) -> tuple[list[str], list[pd.DataFrame]]:
     """Return the products that were bought in the period of training, and the labels of each date for them."""
     first = propensity.purchases(wh, after=snapshots[0], within_days=within_days)
-    products = propensity.sold(first)
+    on_sale = set.intersection(*[_on_sale(snapshot) for snapshot in snapshots])
+    products = [name for name in propensity.sold(first) if name in on_sale]
     if not products:
         raise DataError(
             f"nobody bought anything within {within_days} days after {snapshots[0].as_of}; "
@@ -236,6 +248,11 @@ def _labels(
         )
     rest = [propensity.purchases(wh, after=one, within_days=within_days, products=products) for one in snapshots[1:]]
     return products, [first[first["product_id"].isin(products)], *rest]
+
+
+def _on_sale(snapshot: warehouse.Snapshot) -> set[str]:
+    products = snapshot.table("products", ["product_id", "withdrawn_on"])
+    return set(products.loc[products["withdrawn_on"].isna(), "product_id"])
 
 
 def _evaluation(
@@ -305,8 +322,15 @@ def score(
         with stages.stage("score", f"every customer as of {snapshot.as_of}") as stage:
             spec = features.from_json(saved.specification)
             inputs = features.build(snapshot, spec)
-            scores = saved.model.score(inputs, propensity.candidates(snapshot, products=saved.model.fitted_.products))
+            on_sale = _on_sale(snapshot)
+            products = [name for name in saved.model.fitted_.products if name in on_sale]
+            if not products:
+                raise DataError(f"none of the products the model knows is on sale as of {snapshot.as_of}; train again")
+            scores = saved.model.score(inputs, propensity.candidates(snapshot, products=products))
             stage.say(f"{len(scores):,} scores of {scores['customer_id'].nunique():,} customers")
+            withdrawn = sorted(set(saved.model.fitted_.products) - on_sale)
+            if withdrawn:
+                stage.say(f"no longer sold: {', '.join(withdrawn)}")
         with stages.stage("lists", "whom to contact about which product") as stage:
             own = data / "company.toml"
             company = companies.read(own) if own.exists() else wh.company

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+# Passwords in database URLs (user:password@, ?password=…) must not reach the log, wherever in a record they stand.
+_SECRET = re.compile(
+    r"(://[^:/@\s\"]*:|(?:password|passwd|pwd|token|secret)=)[^@&\s\"\\]+(?=@|&|\s|\"|\\|$)", re.IGNORECASE
+)
 _USUAL = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -29,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         entry.update({key: value for key, value in record.__dict__.items() if key not in _USUAL})
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return _SECRET.sub(r"\1***", json.dumps(entry, ensure_ascii=False, default=str))
 
 
 def start(data: Path, *, level: int = logging.INFO) -> Path | None:

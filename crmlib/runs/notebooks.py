@@ -12,6 +12,9 @@ from crmlib.errors import EnvironmentFault, RunError
 from crmlib.runs import clock, parameters
 from crmlib.store import ledger
 
+INTERRUPTED = 130
+"""Exit code of what was interrupted."""
+
 log = logging.getLogger(__name__)
 
 
@@ -38,19 +41,20 @@ def run(notebook: Path, given: Mapping[str, Any], *, data: Path, progress: bool 
     working = output.with_name(f".{output.stem}.running.ipynb")
     try:
         _execute(notebook, working, values, data, progress)
+        working.replace(output)
     except BaseException as error:
         kept = _keep(working, output.with_name(f"{output.stem}-failed.ipynb"))
         message = _reason(error)
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         shown = str(kept.relative_to(data)) if kept else None
-        ledger.finish_run(
-            data, run_id, state=state, exit_code=RunError.exit_code, now=clock.now(), output=shown, message=message
-        )
+        code = RunError.exit_code if state == "failed" else INTERRUPTED
+        ledger.finish_run(data, run_id, state=state, exit_code=code, now=clock.now(), output=shown, message=message)
         if not isinstance(error, Exception):
             raise
+        if isinstance(error, OSError):
+            raise EnvironmentFault(f"{folder}: {message}; free some space or ask for access") from error
         where = f"; the partial notebook is {kept}" if kept else ""
         raise RunError(f"{notebook.name}: {message}{where}") from error
-    working.replace(output)
     ledger.finish_run(
         data, run_id, state="succeeded", exit_code=0, now=clock.now(), output=str(output.relative_to(data))
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,12 @@ def _assignments(notebook: Path, source: str) -> list[Parameter]:
                 raise ValueError(f"line {node.lineno} is not a plain assignment")
             behind = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset :]
             comment = behind.partition("#")[2].strip()
-            found.append(Parameter(node.targets[0].id, ast.literal_eval(node.value), comment))
+            value = ast.literal_eval(node.value)
+            if value is not None and type(value) not in _KINDS:
+                raise ValueError(
+                    f"{node.targets[0].id} is a {type(value).__name__}; use a text, number, list or dictionary"
+                )
+            found.append(Parameter(node.targets[0].id, value, comment))
     except (SyntaxError, ValueError) as error:
         raise DataError(f"{notebook}: the cell tagged 'parameters' may hold literals only ({error})") from error
     return found
@@ -126,7 +132,10 @@ def _typed(parameter: Parameter, text: str) -> Any:
             if not isinstance(value, type(default)):
                 raise ValueError(text)
             return value
-        return type(default)(text)
+        value = type(default)(text)
+        if not math.isfinite(value):
+            raise ValueError(text)
+        return value
     except (ValueError, KeyError) as error:
         wanted = _KINDS[type(default)]
         raise UsageError(f"parameter {parameter.name} is {text!r}; {wanted} is wanted, like {default!r}") from error

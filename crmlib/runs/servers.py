@@ -17,6 +17,7 @@ from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.runs.stages import shown
 
 HOST = "127.0.0.1"
+FIRST_PORT = 8866
 PATIENCE_SECONDS = 90
 
 
@@ -45,7 +46,7 @@ def dashboards(data: Path, *, port: int) -> int:
     from crmlib.views import serve  # noqa: PLC0415
 
     folder = project_folder("dashboards")
-    chosen = free_port(port, 8866)
+    chosen = free_port(port, FIRST_PORT)
     token = secrets.token_urlsafe(24)
     command = serve.command(data, port=chosen, dashboards=folder)
     environment = {**serve.environment(token), "CRM_DATA": str(data)}
@@ -88,14 +89,17 @@ def project_folder(name: str) -> Path:
 def _serve(command: list[str], environment: dict[str, str], link: str, *, log: Path) -> int:
     """Start a server, print its link once it answers, and wait for it or for an interrupt."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         # A plain `kill` must end the server and its kernels too, not only this process.
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             _wait(process, link, log)
             print(f"\n  {link}\n\nPress Ctrl+C to stop; the server's own messages are in {shown(log)}.", flush=True)
-            return process.wait()
+            code = process.wait()
+            if code:
+                raise EnvironmentFault(f"the server ended with code {code}; its messages are in {log}")
+            return code
         except KeyboardInterrupt:
             print("\nstopped")
             return 0

@@ -15,7 +15,6 @@ from crmlib.warehouse.mapping import RECORDED, Section
 from crmlib.warehouse.reading import literal
 from crmlib.warehouse.sources import Staged
 
-ANNOUNCED = ("campaigns", "policies", "products", "prices", "tariffs")
 """Tables whose rows may be known before they come about: a price list, a campaign of next month."""
 
 EARLIEST, LATEST = dt.date(1800, 1, 1), dt.date(2200, 1, 1)
@@ -117,7 +116,7 @@ def _column_checks(table: sa.Table, column: sa.Column[Any], recorded_at: dt.date
     if info["required"] and not (dump and happened):
         yield Check(name, "missing", f'"t_{name}" IS NULL')
     if isinstance(column.type, sa.Date | sa.DateTime):
-        past = name == "birth_date" or (happened and table.name not in ANNOUNCED)
+        past = name == "birth_date" or (happened and table.name not in schema.ANNOUNCED)
         yield from _date_checks(name, recorded_at, past=past, is_time=isinstance(column.type, sa.DateTime))
     elif not isinstance(column.type, sa.String):
         yield Check(name, "wrong_type", f'"t_{name}" IS NOT NULL AND "v_{name}" IS NULL')

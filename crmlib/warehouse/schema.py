@@ -25,6 +25,9 @@ from sqlalchemy import (
 FORMAT_VERSION = 1
 """Version of the layout of a warehouse file; raised whenever an older reader could misread a newer file."""
 
+ANNOUNCED = ("campaigns", "policies", "prices", "products", "tariffs")
+"""Tables whose rows may lie ahead of the time at which they are recorded."""
+
 SENSITIVITIES = ("none", "personal", "contact", "special")
 KINDS = ("event", "dated", "reference")
 

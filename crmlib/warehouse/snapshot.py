@@ -152,10 +152,13 @@ class Warehouse:
 
     @cached_property
     def period(self) -> tuple[dt.date, dt.date] | None:
-        """First and last day on which an event happened that is recorded here; None for a warehouse without events."""
+        """First and last day on which an event happened that is recorded here; None for a warehouse without events.
+
+        What is announced ahead (campaigns, policies) does not count.
+        """
         parts = []
         for table in schema.tables().values():
-            if table.info["kind"] == "event":
+            if table.info["kind"] == "event" and table.name not in schema.ANNOUNCED:
                 happened = sa.cast(table.c[table.info["happened"]], sa.Date)
                 parts.append(sa.select(sa.func.min(happened).label("first"), sa.func.max(happened).label("last")))
         union = sa.union_all(*parts).subquery("periods")
