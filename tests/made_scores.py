@@ -77,6 +77,7 @@ def make(data: Path, *, customers: int = 600, seed: int = 7, version: int = 1) -
             warehouse_version=version,
             as_of=AS_OF,
             file=f"scores/propensity-{version:04d}.parquet",
+            run_id=1,
             checksum="",
             rows=len(scores),
             created_at=NOW,

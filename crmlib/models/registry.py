@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -128,6 +129,7 @@ def save_scores(
     as_of: dt.date,
     now: dt.datetime,
     beside: Mapping[str, pd.DataFrame] | None = None,
+    run_id: int | None = None,
 ) -> int:
     """Write a table of scores as Parquet below ``data/scores/`` and record it; return the number of the score set.
 
@@ -139,11 +141,14 @@ def save_scores(
     table = scores.assign(model_version=np.int32(model_version), warehouse_version=np.int32(warehouse_version))
     with _reporting(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        stem = _free(folder, f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}")
-        for name, other in (beside or {}).items():
-            _to_parquet(other, folder / f"{stem}-{name}.parquet")
-        path = folder / f"{stem}.parquet"
-        checksum = _to_parquet(table, path)
+        path = _reserved(folder, f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}")
+        try:
+            for name, other in (beside or {}).items():
+                _to_parquet(other, path.with_name(f"{path.stem}-{name}.parquet"))
+            checksum = _to_parquet(table, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     with session.session(data) as opened:
         row = ScoreSet(
             model=propensity.NAME,
@@ -154,6 +159,7 @@ def save_scores(
             checksum=checksum,
             rows=len(table),
             created_at=now,
+            run_id=run_id,
         )
         opened.add(row)
         opened.commit()
@@ -203,12 +209,16 @@ def _score_set(data: Path, as_of: dt.date | None, model_version: int | None) -> 
 # ---------------------------------------------------------------- files
 
 
-def _free(folder: Path, stem: str) -> str:
-    """Return the stem with the first number that no file has yet, so that nothing saved earlier is replaced."""
-    number = 1
-    while (folder / f"{stem}-{number}.parquet").exists():
-        number += 1
-    return f"{stem}-{number}"
+def _reserved(folder: Path, stem: str) -> Path:
+    """Return a file named after the stem and the first number that is free, made empty so that no other run takes it."""
+    for number in itertools.count(1):
+        path = folder / f"{stem}-{number}.parquet"
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("itertools.count never ends")
 
 
 def _to_parquet(table: pd.DataFrame, path: Path) -> str:

@@ -32,17 +32,22 @@ HISTORY_DAYS = 90
 
 
 @contextmanager
-def recorded(data: Path, kind: str, parameters: dict[str, Any]) -> Iterator[int]:
-    """Enter a run in the ledger, and at its end how it ended."""
+def recorded(
+    data: Path, kind: str, parameters: dict[str, Any], *, warehouse_version: int | None = None
+) -> Iterator[int]:
+    """Enter a run in the ledger, and at its end how it ended; yields its number."""
     run_id = ledger.start_run(data, kind=kind, name=kind, parameters=parameters, now=clock.now())
     try:
         yield run_id
     except BaseException as error:
         state = "failed" if isinstance(error, Exception) else "interrupted"
         code = error.exit_code if isinstance(error, CrmError) else 1 if state == "failed" else INTERRUPTED
-        ledger.finish_run(data, run_id, state=state, now=clock.now(), exit_code=code, message=str(error))
+        ended = {"state": state, "exit_code": code, "message": str(error), "warehouse_version": warehouse_version}
+        ledger.finish_run(data, run_id, now=clock.now(), **ended)  # type: ignore[arg-type]
         raise
-    ledger.finish_run(data, run_id, state="succeeded", now=clock.now(), exit_code=0)
+    ledger.finish_run(
+        data, run_id, state="succeeded", now=clock.now(), exit_code=0, warehouse_version=warehouse_version
+    )
 
 
 def load(
@@ -191,7 +196,8 @@ def train(
     wanted = parse_date(as_of) if as_of else None
     last_day(wh)
     dates = evaluation_dates(wh.period, within_days=within_days, as_of=wanted)  # type: ignore[arg-type]
-    with recorded(data, "train", {"within_days": within_days, "seed": seed, "test": str(dates.test)}):
+    settings = {"within_days": within_days, "seed": seed, "test": str(dates.test)}
+    with recorded(data, "train", settings, warehouse_version=wh.version):
         with stages.stage("features", f"as of {dates.train}, {dates.tune} and {dates.test}") as stage:
             snapshots = [wh.snapshot(day) for day in (dates.train, dates.tune, dates.test)]
             spec = features.resolve(features.DEFAULT, snapshots[0])
@@ -318,7 +324,7 @@ def score(
     wh = warehouse.open(paths.warehouse(data))
     snapshot = wh.snapshot(as_of or last_day(wh))
     parameters = {"as_of": str(snapshot.as_of), "model_version": saved.version, "warehouse_version": wh.version}
-    with recorded(data, "score", parameters):
+    with recorded(data, "score", parameters, warehouse_version=wh.version) as run_id:
         with stages.stage("score", f"every customer as of {snapshot.as_of}") as stage:
             spec = features.from_json(saved.specification)
             inputs = features.build(snapshot, spec)
@@ -349,6 +355,7 @@ def score(
                 as_of=snapshot.as_of,
                 now=clock.now(),
                 beside={"reasons": reasons},
+                run_id=run_id,
             )
             file = data / "lists" / f"calls-{number:06d}.parquet"
             _write(lists, file)

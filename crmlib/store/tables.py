@@ -125,6 +125,7 @@ class ScoreSet(Base):
     checksum: Mapped[str] = mapped_column(String(64))
     rows: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[dt.datetime]
+    run_id: Mapped[int | None]  # the run of the ledger that made them
 
 
 class Export(Base):

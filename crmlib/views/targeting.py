@@ -20,7 +20,7 @@ from crmlib import paths, warehouse
 from crmlib.decisions import call_list
 from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.store import session
-from crmlib.store.tables import Model, Pointer, Run, ScoreSet
+from crmlib.store.tables import Model, Pointer, ScoreSet
 from crmlib.warehouse import company as companies
 
 log = logging.getLogger(__name__)
@@ -125,8 +125,6 @@ def load(data: Path) -> Targeting:
         same = (Model.name == scores.model) & (Model.model_version == scores.model_version)
         model = store.scalar(sa.select(Model).where(same))
         pointer = store.scalar(sa.select(Pointer.version).where(Pointer.name == "served"))
-        began = sa.select(Run.run_id).where(Run.kind.in_(["score", "demo"]), Run.started_at <= scores.created_at)
-        run = store.scalar(began.order_by(Run.run_id.desc()).limit(1))
         store.expunge_all()
     known = warehouse.open(paths.warehouse(data), version=scores.warehouse_version).snapshot(scores.as_of)
     company = known.warehouse.company
@@ -141,7 +139,7 @@ def load(data: Path) -> Targeting:
         data=data,
         score_set=scores,
         model=model,
-        run_id=run,
+        run_id=scores.run_id,
         served_version=pointer,
         company=company,
         products=named[named["product_id"].isin([str(name) for name in scored])]

@@ -15,10 +15,11 @@ from crmlib import paths
 from crmlib.errors import UsageError
 from crmlib.store import processes
 from crmlib.store import session as stores
-from crmlib.store.tables import Pointer, Version
+from crmlib.store.tables import Load, Pointer, Version
 from crmlib.warehouse.versions import SERVED, existing, file_of, machine_faults, unlink
 
 _WORK_FILE = re.compile(r"v(\d+)\.duckdb\.building-(\d+)(\.wal|\.tmp)?")
+_LOAD = re.compile(r"load-(\d+)-")
 _STAGING_FILE = re.compile(r".*-(\d+)(\.[a-z.]+)?")
 
 
@@ -45,14 +46,18 @@ def prune(path: str | os.PathLike[str], *, keep: int = 5, now: dt.datetime) -> p
                     row.state = "failed"
             # The store forgets first: a kill from here on leaves orphans for the next time, never a missing version.
             store.commit()
+            loads = list(store.scalars(sa.select(Load).where(Load.state == "running")))
+            running = {
+                load.load_id for load in loads if not processes.gone(load.process, since=load.started_at, now=now)
+            }
             states = {row.version: row.state for row in store.execute(sa.select(Version.version, Version.state))}
-        removed = [_remove(data, file, reason) for file, reason in _removable(data, states)]
+        removed = [_remove(data, file, reason) for file, reason in _removable(data, states, running)]
     return pd.DataFrame(removed, columns=["file", "reason", "bytes"]).astype(
         {"file": "str", "reason": "str", "bytes": "int64"}
     )
 
 
-def _removable(data: Path, states: dict[int, str]) -> Iterator[tuple[Path, str]]:
+def _removable(data: Path, states: dict[int, str], running: set[int]) -> Iterator[tuple[Path, str]]:
     folder = paths.warehouse(data)
     for version, state in states.items():
         file = file_of(data, version)
@@ -64,7 +69,9 @@ def _removable(data: Path, states: dict[int, str]) -> Iterator[tuple[Path, str]]
             yield file, "orphan"
     staging = data / "staging"
     for file in sorted(staging.iterdir()) if staging.is_dir() else []:
-        match = _STAGING_FILE.fullmatch(file.name)
+        match, load = _STAGING_FILE.fullmatch(file.name), _LOAD.match(file.name)
+        if load and int(load[1]) in running:  # perhaps on another machine, whose processes cannot be seen here
+            continue
         if match and not _owned(file, int(match[1])):
             yield file, "orphan"
 

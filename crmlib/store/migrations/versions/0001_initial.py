@@ -82,6 +82,7 @@ def upgrade() -> None:
         sa.Column("checksum", sa.String(length=64), nullable=False),
         sa.Column("rows", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("run_id", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("score_set_id", name=op.f("pk_score_sets")),
     )
     with op.batch_alter_table("score_sets", schema=None) as batch_op:
