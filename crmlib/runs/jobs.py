@@ -221,7 +221,9 @@ def train(
             summary = _summary(tables["evaluation"])
             stage.say(_told(summary))
             if len(tables["leaks"]):
-                stage.say(f"look into {', '.join(sorted(set(tables['leaks']['feature'])))}: too good to be true")
+                stage.say(
+                    f"look into {', '.join(sorted(set(tables['leaks']['feature'])))}: each alone predicts unusually well"
+                )
         with stages.stage("save", "model and evaluation") as stage:
             meta = {"dates": {name: str(day) for name, day in vars(dates).items()}, "within_days": within_days}
             version = registry.save(

@@ -18,6 +18,8 @@ PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9")
 _BAND = "rgba(0, 114, 178, 0.15)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
+_LONG = 46  # characters of a reason
+
 
 def gains(
     table: pd.DataFrame, *, language: str = "en", product: str = "", mark: tuple[float, float] | None = None
@@ -164,7 +166,8 @@ def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     # The words stand above their bars: beside them they would leave no room for the bars on a narrow screen.
     for place, words in zip(places, rows["reason"], strict=True):
         about = {"xanchor": "left", "yanchor": "bottom", "showarrow": False, "align": "left"}
-        figure.add_annotation(x=0, y=place + 0.17, text=_plain_text(words), xshift=-2, font={"size": 13}, **about)
+        font = {"size": 13 if len(words) <= _LONG else 11}  # a third of a laptop's screen is that wide
+        figure.add_annotation(x=0, y=place + 0.17, text=_plain_text(words), xshift=-2, font=font, **about)
     top = max(float(rows["share"].max()), 0.01) if len(rows) else 1.0
     figure.update_layout(bargap=0.66, height=280, margin={"t": 12})
     figure.update_xaxes(tickformat=".0%", range=[0, top * 1.2], nticks=5)
