@@ -17,7 +17,7 @@ from crmlib import __version__, paths
 from crmlib.errors import CrmError, EnvironmentFault
 from crmlib.runs import commands, logs
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("crmlib.cli")  # by name: started with -m, this module is called __main__
 
 _REMEDIES = {
     errno.ENOSPC: "no space is left; free some (`crm versions prune`) and run it again",

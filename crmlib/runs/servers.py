@@ -69,6 +69,8 @@ def lab(data: Path, *, port: int, browser: bool) -> int:
         *(f"--ServerApp.ip={HOST}", f"--ServerApp.port={chosen}", "--ServerApp.port_retries=0"),
         f"--ServerApp.open_browser={browser}",
     ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # in a container there is often nobody else
     # The token goes through the environment: a command line can be read by everyone on the machine.
     environment = {**os.environ, "CRM_DATA": str(data), "JUPYTER_TOKEN": token}
     link = f"http://{HOST}:{chosen}/lab/tree/notebooks?token={token}"
