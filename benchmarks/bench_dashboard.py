@@ -1,6 +1,6 @@
 """How long a person waits: opening the dashboard against a page with one label, and moving a slider.
 
-Run: python benchmarks/bench_dashboard.py [--customers 50000] [--rounds 7]. Needs chromium (make system). Prints medians
+Run: python benchmarks/bench_dashboard.py [--customers 20000] [--rounds 7]. Needs chromium (make system). Prints medians
 of both pages opened in turn with warm kernels and a returning browser, and the target: at most 1.5 times the label page.
 """
 
@@ -32,7 +32,7 @@ WARM_UP_MS = 12_000  # between two pages: the server makes the next kernel ready
 def main() -> int:
     """Measure and print; returns 1 where the target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--customers", type=int, default=50_000)
+    parser.add_argument("--customers", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
