@@ -132,7 +132,6 @@ def test_too_many_impossible_dates(crm: Crm, example: Path, data: Path) -> None:
     assert code == 3
     assert "quarantine" in said and "59" in said
     assert _state(data) == before
-    shutil.rmtree(data / "warehouse")  # the report is kept beside the warehouse, which was not touched
     assert list((data / "quarantine").glob("load-*.parquet"))
 
 

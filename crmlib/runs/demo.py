@@ -16,7 +16,7 @@ from crmlib.runs.stages import Stages, shown, size
 from crmlib.warehouse import quality
 
 FEWEST_CUSTOMERS = 2000
-_MADE_BY_THE_DEMO = ("warehouse", "models", "scores", "lists", "quarantine", "staging", "runs")
+_MADE_BY_THE_DEMO = ("warehouse", "models", "scores", "lists", "exports", "quarantine", "staging", "runs")
 
 
 def run(data: Path, *, customers: int, seed: int) -> Stages:
