@@ -64,7 +64,7 @@ def opened(chromium: Any, served: tuple[int, str]) -> Iterator[browser.Visit]:
 @contextlib.contextmanager
 def open_page(chromium: Any, served: tuple[int, str]) -> Iterator[browser.Visit]:
     with browser.visit(chromium) as found:
-        found.page.goto(serve.url(*served))
+        found.page.goto(serve.url(*served, "campaign_targeting"))
         found.page.wait_for_function(browser.DRAWN, arg=CHARTS)
         yield found
         assert found.outside == [], "a request left the machine"
@@ -78,8 +78,8 @@ def visit(opened: browser.Visit) -> browser.Visit:
     page.get_by_role("button", name="English").click()
     for place, number in ((1, 0), (0, 1), (0, 0)):
         revisions = page.evaluate(REVISIONS)
-        if page.locator("select").nth(place).evaluate("node => node.selectedIndex") != number:
-            page.locator("select").nth(place).select_option(index=number)
+        if page.locator(".crm-controls select").nth(place).evaluate("node => node.selectedIndex") != number:
+            page.locator(".crm-controls select").nth(place).select_option(index=number)
             page.wait_for_function(CHANGED, arg=revisions)
     page.get_by_text("Whom to contact").wait_for()
     return opened
@@ -134,10 +134,10 @@ def test_dragging_ends_on_the_last_position(visit: browser.Visit) -> None:
 def test_another_product_and_channel(visit: browser.Visit) -> None:
     page = visit.page
     revisions = page.evaluate(REVISIONS)
-    page.locator("select").nth(0).select_option(label="Gold card <b>")
+    page.locator(".crm-controls select").nth(0).select_option(label="Gold card <b>")
     page.wait_for_function(CHANGED, arg=revisions)
     revisions = page.evaluate(REVISIONS)
-    page.locator("select").nth(1).select_option(label="call")
+    page.locator(".crm-controls select").nth(1).select_option(label="call")
     page.wait_for_function(CHANGED, arg=revisions)
     # The list follows the charts.
     cells = "[...document.querySelectorAll('.crm-list tbody tr td:nth-child(4)')]"
@@ -146,8 +146,8 @@ def test_another_product_and_channel(visit: browser.Visit) -> None:
 
 def test_a_product_that_is_not_worth_a_call_says_so(visit: browser.Visit) -> None:
     page = visit.page
-    page.locator("select").nth(0).select_option(label="Travel insurance")
-    page.locator("select").nth(1).select_option(label="call")
+    page.locator(".crm-controls select").nth(0).select_option(label="Travel insurance")
+    page.locator(".crm-controls select").nth(1).select_option(label="call")
     page.get_by_text("Nobody is worth contacting here").wait_for()
     page.get_by_text("No back test of this product was saved.").wait_for()
     assert page.get_by_role("button", name="Download CSV").is_disabled()
@@ -267,7 +267,7 @@ def test_the_token_is_no_argument_and_sources_are_not_in_the_page(
 def test_closing_the_tab_ends_its_kernel(chromium: Any, served: tuple[int, str]) -> None:
     # Without the watch over requests, which would hold back the last one of a page that closes.
     page = chromium.new_page()
-    page.goto(serve.url(*served))
+    page.goto(serve.url(*served, "campaign_targeting"))
     page.wait_for_function(browser.DRAWN, arg=CHARTS, timeout=browser.PATIENCE_MS)
     config = json.loads(page.locator("#jupyter-config-data").inner_text())
     kernel = f"http://{serve.HOST}:{served[0]}/api/kernels/{config['kernelId']}?token={served[1]}"
@@ -294,6 +294,38 @@ def test_newer_scores_are_shown_when_a_page_made_ready_before_is_opened(
             found.page.goto(serve.url(port, token, "campaign_targeting"))
             found.page.wait_for_function(browser.DRAWN, arg=CHARTS)
             assert f"scores {number}" in found.page.locator(".crm-from").inner_text()
+
+
+@pytest.mark.parametrize(("accepts", "words"), [("ru-RU,ru;q=0.9", "Отбор клиентов"), ("de,en", "Campaign targeting")])
+def test_the_first_page_leads_to_each_dashboard(
+    chromium: Any, served: tuple[int, str], accepts: str, words: str
+) -> None:
+    with browser.visit(chromium) as found:
+        found.page.set_extra_http_headers({"Accept-Language": accepts})
+        found.page.goto(serve.url(*served))
+        assert found.page.locator("li a").count() == len(list(browser.DASHBOARDS.glob("*.ipynb")))
+        found.page.get_by_role("link", name=words).click()
+        found.page.get_by_role("heading", name=words).wait_for()
+        found.page.wait_for_function(browser.DRAWN, arg=CHARTS)
+        assert found.outside == [] and found.errors == []
+
+
+def test_a_view_is_kept_under_a_name(visit: browser.Visit) -> None:
+    page = visit.page
+    controls = page.locator(".crm-controls select")
+    page.get_by_placeholder("Name of this view").fill("Gold by mail")
+    revisions = page.evaluate(REVISIONS)
+    controls.nth(0).select_option(label="Gold card <b>")
+    page.wait_for_function(CHANGED, arg=revisions)
+    page.get_by_role("button", name="Save view").click()
+    page.get_by_text("View Gold by mail saved.").wait_for()
+    controls.nth(0).select_option(label="Term deposit")
+    page.locator(".crm-views select").select_option(label="Saved views")
+    page.locator(".crm-views select").select_option(label="Gold by mail")
+    page.wait_for_function("() => document.querySelector('.crm-controls select').selectedIndex === 1")
+    page.get_by_role("button", name="Delete view").click()
+    page.get_by_text("View Gold by mail deleted.").wait_for()
+    assert page.locator(".crm-views option").count() == 1
 
 
 LAB_NOTEBOOK = """

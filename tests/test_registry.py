@@ -107,7 +107,7 @@ def test_a_damaged_file_is_refused_with_a_remedy(model, tmp_path, name, how):
 def test_no_model_and_no_scores_yet(tmp_path):
     with pytest.raises(NotFoundError, match=r"there is no model propensity below .*train one with"):
         registry.load(tmp_path)
-    with pytest.raises(NotFoundError, match="there are no scores as of 2025-06-30 below"):
+    with pytest.raises(NotFoundError, match="there are no propensity scores as of 2025-06-30 below"):
         registry.load_scores(tmp_path, as_of=AS_OF)
 
 

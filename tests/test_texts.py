@@ -39,8 +39,14 @@ def used() -> set[str | tuple[str, str]]:
 
 
 def russian() -> dict[str | tuple[str, str], Message]:
-    with texts.catalogue_file("ru").open("rb") as file:
-        return {message.id: message for message in read_po(file, locale="ru") if message.id}
+    found: dict[str | tuple[str, str], Message] = {}
+    for path in texts.catalogue_files("ru"):
+        with path.open("rb") as file:
+            for message in read_po(file, locale="ru"):
+                if message.id:
+                    assert message.id not in found, f"{path.name}: {message.id} is translated in another catalogue too"
+                    found[message.id] = message
+    return found
 
 
 def test_there_are_texts_to_find() -> None:
@@ -49,8 +55,8 @@ def test_there_are_texts_to_find() -> None:
 
 def test_every_text_is_translated_and_no_translation_is_left_over() -> None:
     found, known = used(), russian()
-    assert sorted(map(str, found - set(known))) == [], "texts without an entry in texts.ru.po"
-    assert sorted(map(str, set(known) - found)) == [], "entries of texts.ru.po that no source uses"
+    assert sorted(map(str, found - set(known))) == [], "texts without an entry in locale/ru"
+    assert sorted(map(str, set(known) - found)) == [], "entries of locale/ru that no source uses"
     empty = [
         key for key, message in known.items() if not all(message.string if message.pluralizable else [message.string])
     ]

@@ -20,7 +20,7 @@ from crmlib import paths, warehouse
 from crmlib.decisions import call_list
 from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
 from crmlib.store import session, tables
-from crmlib.views import chart, listing, panels, plots, serve, targeting
+from crmlib.views import campaign_targeting, chart, listing, plots, serve, targeting
 from crmlib.warehouse import build
 
 
@@ -38,8 +38,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def panel(data: Path, *, product: str = "", language: str = "en") -> Any:
-    made = panels._Panel(data, product, language)
-    made.reload()
+    made = campaign_targeting.Panel(data, product, language)
     return made
 
 
@@ -123,7 +122,7 @@ def test_a_chart_answers_with_plotly_and_keeps_what_failed(caplog: pytest.LogCap
 
 
 def test_load_reads_the_newest_scores(kept: Path) -> None:
-    loaded = panels.load_targeting(kept)
+    loaded = targeting.load(kept)
     assert loaded.score_set.score_set_id == 1 and loaded.run_id == 1 and loaded.served_version == 1
     assert set(loaded.products["product_id"]) == set(made_scores.PRODUCTS)
     assert loaded.channels == ["email", "mail", "call"]
@@ -132,13 +131,13 @@ def test_load_reads_the_newest_scores(kept: Path) -> None:
 
 def test_the_companys_own_file_counts(data: Path) -> None:
     (data / "company.toml").write_text("[contact_costs_minor]\nemail = 3\n[margins_minor]\ndeposit = 100\n")
-    loaded = panels.load_targeting(data)
+    loaded = targeting.load(data)
     assert loaded.channels == ["email"]
     assert loaded.products.set_index("product_id")["margin_minor"]["deposit"] == 100
 
 
 def test_choice_agrees_with_the_call_list(kept: Path) -> None:
-    loaded = panels.load_targeting(kept)
+    loaded = targeting.load(kept)
     choice = targeting.choose(loaded, "gold_card", None)
     scores = pd.read_parquet(loaded.scores_file)
     snapshot = warehouse.open(paths.warehouse(kept)).snapshot(made_scores.AS_OF)
@@ -153,7 +152,7 @@ def test_choice_agrees_with_the_call_list(kept: Path) -> None:
 
 
 def test_reasons_are_counted_for_every_cutoff(kept: Path) -> None:
-    loaded = panels.load_targeting(kept)
+    loaded = targeting.load(kept)
     choice = targeting.choose(loaded, "deposit", None)
     by_customer = dict(zip(choice.reasons["customer_id"], choice.reasons["reasons"], strict=True))
     for number in (0, 1, 7, len(choice.ranked)):
@@ -173,7 +172,7 @@ def test_the_thinned_curve_keeps_its_ends_and_marks() -> None:
 
 def test_moving_the_cutoff_moves_budget_numbers_and_charts(kept: Path) -> None:
     made = panel(kept, product="deposit")
-    assert made.trouble.value == "" and made.cutoff.value == made.choice.best
+    assert made.frame._trouble.value == "" and made.cutoff.value == made.choice.best
     before = [one.spec for one in made.charts.values()]
     made.cutoff.value = 50
     assert [one.spec != old for one, old in zip(made.charts.values(), before, strict=True)] == [True] * 3
@@ -206,14 +205,14 @@ def test_nothing_from_the_data_becomes_markup(kept: Path) -> None:
 
 def test_the_panel_speaks_russian_from_the_start(kept: Path) -> None:
     made = panel(kept, language="ru")
-    assert "Отбор клиентов" in made.head.value and made.page.language == "ru"
-    made.language.value = "en"
-    assert "Campaign targeting" in made.head.value and made.names["product"].value == "Choose a product"
+    assert "Отбор клиентов" in made.frame._head.value and made.frame.page.language == "ru"
+    made.frame.language.value = "en"
+    assert "Campaign targeting" in made.frame._head.value and made.names["product"].value == "Choose a product"
 
 
 def test_an_unknown_product_is_said_in_words(kept: Path) -> None:
     made = panel(kept, product="spaceship")
-    assert "There is no product spaceship among those scored." in words(made.trouble.value)
+    assert "There is no product spaceship among those scored." in words(made.frame._trouble.value)
     assert made.products.value == "brokerage" and made.choice.best > 0, "the panel goes on with the first product"
 
 
@@ -232,7 +231,7 @@ def test_the_export_has_the_list_contact_details_and_a_record(data: Path) -> Non
     made.cutoff.value = 20
     made.listing.xlsx.click()
     record = exported(data)
-    assert made.trouble.value == "" and "20 rows saved" in words(made.listing.message.value)
+    assert made.frame._trouble.value == "" and "20 rows saved" in words(made.listing.message.value)
     assert record.content["cutoff"] == 20 and record.content["product_id"] == "deposit"
     assert record.content["warehouse_version"] == 1 and record.purpose == "campaign targeting"
     rows = list(openpyxl.load_workbook(data / record.file)["list"].iter_rows(values_only=True))
@@ -270,9 +269,9 @@ def test_who_withdrew_consent_or_left_since_is_not_exported(data: Path) -> None:
     assert "1 row saved" in words(made.listing.message.value) and "2 customers left out" in words(
         made.listing.message.value
     )
-    made._opened()
-    made.reload()
-    assert "Newer data are loaded (version 2)" in words(made.head.value)
+    made.frame._opened("")
+    made.frame.reload()
+    assert "Newer data are loaded (version 2)" in words(made.frame._head.value)
 
 
 # ---------------------------------------------------------------- when something is missing or wrong
@@ -280,42 +279,42 @@ def test_who_withdrew_consent_or_left_since_is_not_exported(data: Path) -> None:
 
 def test_without_scores_the_panel_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="there is no such data folder; run `crm demo`"):
-        panels.load_targeting(tmp_path / "nowhere")
+        targeting.load(tmp_path / "nowhere")
     with pytest.raises(NotFoundError, match="holds no scores yet; run `crm demo`, or `crm train` and `crm score`"):
-        panels.load_targeting(tmp_path)
+        targeting.load(tmp_path)
     made = panel(tmp_path)
-    assert "holds no scores yet" in words(made.trouble.value) and "Campaign targeting" in made.head.value
+    assert "holds no scores yet" in words(made.frame._trouble.value) and "Campaign targeting" in made.frame._head.value
 
 
 def test_the_panel_follows_newer_scores_when_it_is_opened(tmp_path: Path) -> None:
     made = panel(tmp_path)
     made_scores.make(tmp_path, customers=100)
-    made._opened()
-    assert made.trouble.value == "" and "scores 1" in made.head.value
+    made.frame._opened("")
+    assert made.frame._trouble.value == "" and "scores 1" in made.frame._head.value
     made.products.value = "deposit"
     made_scores.make(tmp_path, customers=150, version=2, seed=8)
-    made._opened()
-    assert "scores 2" in made.head.value and made.products.value == "deposit"
+    made.frame._opened("")
+    assert "scores 2" in made.frame._head.value and made.products.value == "deposit"
     assert made.choice.customers == 150, "the numbers are those of the newer scores"
 
 
 def test_a_damaged_file_is_said_in_words(data: Path) -> None:
-    file = panels.load_targeting(data).scores_file
+    file = targeting.load(data).scores_file
     file.write_bytes(b"no parquet")
     with pytest.raises(EnvironmentFault, match="is damaged and cannot be read; score again with `crm score`"):
-        panels.load_targeting(data)
+        targeting.load(data)
     file.unlink()
     with pytest.raises(NotFoundError, match="is gone; score again with `crm score`"):
-        panels.load_targeting(data)
+        targeting.load(data)
 
 
 def test_missing_reasons_and_back_tests_are_no_trouble(data: Path) -> None:
-    loaded = panels.load_targeting(data)
+    loaded = targeting.load(data)
     loaded.reasons_file.unlink()
     assert loaded.model is not None
     (data / loaded.model.folder / "gains.parquet").unlink()
     made = panel(data)
-    assert made.trouble.value == ""
+    assert made.frame._trouble.value == ""
     texts = [json.loads(made.charts[name].spec)["layout"]["annotations"][0]["text"] for name in ("gains", "reasons")]
     assert texts == ["No back test of this product was saved.", "No reasons were saved for these customers."]
 
@@ -324,7 +323,7 @@ def test_an_unexpected_failure_shows_no_traceback(kept: Path, monkeypatch: pytes
     made = panel(kept)
     monkeypatch.setattr(plots, "profit", lambda *_, **__: 1 / 0)
     made.cutoff.value = 3
-    assert "Something unexpected went wrong (ZeroDivisionError)." in words(made.trouble.value)
+    assert "Something unexpected went wrong (ZeroDivisionError)." in words(made.frame._trouble.value)
 
 
 def test_where_the_dashboards_answer() -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import itertools
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,8 @@ import xgboost as xgb
 from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.models import calibration, encode, learner, propensity
 from crmlib.models.propensity import Fitted, PropensityModel
-from crmlib.store import session
-from crmlib.store.tables import Model, ScoreSet
+from crmlib.store import files, score_sets, session
+from crmlib.store.tables import Model
 
 FORMAT_VERSION = 1
 _SUMS = "SHA256SUMS"
@@ -74,7 +71,7 @@ def save(
     SHA256SUMS, complete under a temporary name before the folder gets its number. Raises EnvironmentFault where they cannot be written; then nothing is left behind.
     """
     parent = data / "models" / propensity.NAME
-    with _reporting(parent):
+    with files.reporting(parent):
         parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
         try:
@@ -131,111 +128,42 @@ def save_scores(
     beside: Mapping[str, pd.DataFrame] | None = None,
     run_id: int | None = None,
 ) -> int:
-    """Write a table of scores as Parquet below ``data/scores/`` and record it; return the number of the score set.
-
-    The file gets two more columns, model_version and warehouse_version. The tables ``beside`` (reasons, say) are written
-    first, to files named after it: STEM-reasons.parquet. Raises EnvironmentFault where a file cannot be written; then
-    nothing is recorded and no half of a file is left behind.
-    """
-    folder = data / "scores" / propensity.NAME
-    table = scores.assign(model_version=np.int32(model_version), warehouse_version=np.int32(warehouse_version))
-    with _reporting(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        path = _reserved(folder, f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}")
-        try:
-            for name, other in (beside or {}).items():
-                _to_parquet(other, path.with_name(f"{path.stem}-{name}.parquet"))
-            checksum = _to_parquet(table, path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-    with session.session(data) as opened:
-        row = ScoreSet(
-            model=propensity.NAME,
-            model_version=model_version,
-            warehouse_version=warehouse_version,
-            as_of=as_of,
-            file=str(path.relative_to(data)),
-            checksum=checksum,
-            rows=len(table),
-            created_at=now,
-            run_id=run_id,
-        )
-        opened.add(row)
-        opened.commit()
-        return row.score_set_id
+    """Write a table of propensity scores and record it; return the number of the score set (see ``score_sets.save``)."""
+    return score_sets.save(
+        scores,
+        data=data,
+        model=propensity.NAME,
+        model_version=model_version,
+        warehouse_version=warehouse_version,
+        as_of=as_of,
+        now=now,
+        beside=beside,
+        run_id=run_id,
+    )
 
 
 def load_scores(data: Path, *, as_of: dt.date | None = None, model_version: int | None = None) -> pd.DataFrame:
-    """Return the newest saved scores (of a date, of a model version): those of ``score`` and the two version columns.
+    """Return the newest saved propensity scores (of a date, of a model version): those of ``score`` and two version columns.
 
     Raises NotFoundError where there are none, EnvironmentFault where the file is missing or damaged.
     """
-    found = _score_set(data, as_of, model_version)
-    path = data / found.file
-    if not path.exists() or _digest(path) != found.checksum:
-        raise EnvironmentFault(f"{path}: missing or changed since it was written; score again with `crm score`")
-    return pd.read_parquet(path)
+    found = score_sets.newest(data, propensity.NAME, as_of=as_of, model_version=model_version)
+    return score_sets.read(data, found)
 
 
 def load_beside(
     data: Path, name: str, *, as_of: dt.date | None = None, model_version: int | None = None
 ) -> pd.DataFrame:
-    """Return a table saved beside the newest scores (of a date, of a model version), for example "reasons".
+    """Return a table saved beside the newest propensity scores (of a date, of a model version), for example "reasons".
 
     Raises NotFoundError where there are no such scores or no such table.
     """
-    scores = data / _score_set(data, as_of, model_version).file
-    path = scores.with_name(f"{scores.stem}-{name}.parquet")
-    if not path.exists():
-        raise NotFoundError(f"{path}: there is no such table beside the scores; score again with `crm score`")
-    return pd.read_parquet(path)
-
-
-def _score_set(data: Path, as_of: dt.date | None, model_version: int | None) -> ScoreSet:
-    query = sa.select(ScoreSet).where(ScoreSet.model == propensity.NAME).order_by(ScoreSet.score_set_id.desc())
-    if as_of is not None:
-        query = query.where(ScoreSet.as_of == as_of)
-    if model_version is not None:
-        query = query.where(ScoreSet.model_version == model_version)
-    with session.session(data) as opened:
-        found = opened.scalar(query.limit(1))
-    if found is None:
-        wanted = f" as of {as_of}" if as_of else ""
-        raise NotFoundError(f"there are no scores{wanted} below {data / 'scores'}; make some with `crm score`")
-    return found
+    return score_sets.beside(
+        data, score_sets.newest(data, propensity.NAME, as_of=as_of, model_version=model_version), name
+    )
 
 
 # ---------------------------------------------------------------- files
-
-
-def _reserved(folder: Path, stem: str) -> Path:
-    """Return a file named after the stem and the first number that is free, made empty so that no other run takes it."""
-    for number in itertools.count(1):
-        path = folder / f"{stem}-{number}.parquet"
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        return path
-    raise AssertionError("itertools.count never ends")
-
-
-def _to_parquet(table: pd.DataFrame, path: Path) -> str:
-    """Write a table under another name, force it to the disk, rename it; return its checksum."""
-    handle, name = tempfile.mkstemp(prefix=".new-", suffix=".parquet", dir=path.parent)
-    os.close(handle)
-    staged = Path(name)
-    try:
-        table.to_parquet(staged, index=False)
-        staged.chmod(0o644)
-        _sync(staged)
-        checksum = _digest(staged)
-        staged.replace(path)
-        _sync(path.parent)
-    finally:
-        staged.unlink(missing_ok=True)
-    return checksum
 
 
 def _write(model: PropensityModel, folder: Path, specification: str, tables: Mapping[str, pd.DataFrame]) -> str:
@@ -261,11 +189,11 @@ def _write(model: PropensityModel, folder: Path, specification: str, tables: Map
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
     names = ["booster.ubj", "features.json", "model.json", *[f"{name}.parquet" for name in tables]]
-    sums = "".join(f"{_digest(folder / name)}  {name}\n" for name in names)
+    sums = "".join(f"{files.digest(folder / name)}  {name}\n" for name in names)
     (folder / _SUMS).write_text(sums, encoding="utf-8")
     for name in (*names, _SUMS):
-        _sync(folder / name)
-    _sync(folder)
+        files.sync(folder / name)
+    files.sync(folder)
     return hashlib.sha256(sums.encode()).hexdigest()
 
 
@@ -307,7 +235,7 @@ def _publish(staged: Path, parent: Path, last: int) -> int:
                 raise
             version += 1
         else:
-            _sync(parent)
+            files.sync(parent)
             return version
 
 
@@ -327,34 +255,5 @@ def _verify(folder: Path, checksum: str) -> None:
         raise EnvironmentFault(f"{sums}: damaged, it is not what was recorded; {remedy}")
     for line in text.splitlines():
         digest, name = line.split("  ", 1)
-        if not (folder / name).exists() or _digest(folder / name) != digest:
+        if not (folder / name).exists() or files.digest(folder / name) != digest:
             raise EnvironmentFault(f"{folder / name}: missing or damaged, its checksum is wrong; {remedy}")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Force a file, or the entries of a folder where the system allows it, to the disk."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        if path.is_dir():  # Windows opens no folders
-            return
-        raise
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _reporting(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{folder}: cannot be written ({error.strerror or error}); make room or choose a folder you may write"
-        ) from error

@@ -141,3 +141,111 @@ class Export(Base):
     rows: Mapped[int] = mapped_column(BigInteger)
     checksum: Mapped[str] = mapped_column(String(64))
     file: Mapped[str] = mapped_column(Text)  # below the data folder
+
+
+class SegmentSet(Base):
+    """One table of segment memberships on disk: which segmentation, as of when, with what describes its segments."""
+
+    __tablename__ = "segment_sets"
+    __table_args__ = (Index("ix_segment_sets_latest", "segmentation", "as_of"),)
+
+    segment_set_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    segmentation: Mapped[str] = mapped_column(String(64))  # rfm, behaviour …
+    fitted_as_of: Mapped[dt.date]  # cut points and centres come from this date, so that memberships can be compared
+    as_of: Mapped[dt.date]
+    warehouse_version: Mapped[int]
+    file: Mapped[str] = mapped_column(Text)  # below the data folder: customer_id, as_of, segmentation, segment
+    checksum: Mapped[str] = mapped_column(String(64))
+    rows: Mapped[int] = mapped_column(BigInteger)
+    description: Mapped[dict[str, Any]]  # cut points or centres, and a profile of each segment as codes
+    created_at: Mapped[dt.datetime]
+    run_id: Mapped[int | None]
+
+
+class Audience(Base):
+    """A saved audience: conditions as data; a change is a new version."""
+
+    __tablename__ = "audiences"
+    __table_args__ = (UniqueConstraint("name", "audience_version"),)
+
+    audience_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(128))
+    audience_version: Mapped[int]
+    conditions: Mapped[dict[str, Any]]
+    created_at: Mapped[dt.datetime]
+    created_by: Mapped[str] = mapped_column(Text)
+
+
+class Campaign(Base):
+    """A planned campaign; changed by compare-and-set on ``revision``."""
+
+    __tablename__ = "planned_campaigns"
+
+    campaign_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    revision: Mapped[int]
+    name: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))  # draft, approved, assigned, finished, cancelled
+    owner: Mapped[str] = mapped_column(Text)
+    approved_by: Mapped[str | None] = mapped_column(Text)
+    approved_at: Mapped[dt.datetime | None]
+    starts_on: Mapped[dt.date]
+    ends_on: Mapped[dt.date]
+    plan: Mapped[dict[str, Any]]  # goal, arms, control share, budget, contact plan, effect worth finding
+    audience_id: Mapped[int | None] = mapped_column(ForeignKey("audiences.audience_id"))
+    warehouse_version: Mapped[int | None]  # on which the audience was frozen
+    as_of: Mapped[dt.date | None]
+    seed: Mapped[int | None]
+    members_file: Mapped[str | None] = mapped_column(Text)  # below the data folder: the frozen audience with its arms
+    members_checksum: Mapped[str | None] = mapped_column(String(64))
+    members: Mapped[int | None] = mapped_column(BigInteger)
+    assigned_at: Mapped[dt.datetime | None]
+    created_at: Mapped[dt.datetime]
+    changed_at: Mapped[dt.datetime]
+
+
+class DecisionSet(Base):
+    """The decision log of one decision for many customers: what was considered, why it was dropped or ranked so."""
+
+    __tablename__ = "decision_sets"
+
+    decision_set_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(32))  # best offers, desk, match
+    as_of: Mapped[dt.date]
+    warehouse_version: Mapped[int]
+    score_set_id: Mapped[int | None]
+    settings: Mapped[dict[str, Any]]  # budget, capacities, levers, policy; the gap and shadow prices found
+    file: Mapped[str] = mapped_column(Text)  # below the data folder
+    checksum: Mapped[str] = mapped_column(String(64))
+    rows: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[dt.datetime]
+    run_id: Mapped[int | None]
+
+
+class DeskEvent(Base):
+    """What an operator did at the desk with an offer; seen at the next contact, before any load brings it."""
+
+    __tablename__ = "desk_events"
+    __table_args__ = (Index("ix_desk_events_customer", "customer_id", "happened_at"),)
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    customer_id: Mapped[str] = mapped_column(String(128))
+    product_id: Mapped[str] = mapped_column(String(128))
+    happened_at: Mapped[dt.datetime]
+    channel: Mapped[str] = mapped_column(String(32))
+    outcome: Mapped[str] = mapped_column(String(16))  # offered, accepted, refused, later
+    actor: Mapped[str] = mapped_column(Text)
+    shown: Mapped[dict[str, Any]]  # the prompt as it stood: rank, score, value, versions
+
+
+class SavedView(Base):
+    """The settings of a dashboard under a name."""
+
+    __tablename__ = "saved_views"
+    __table_args__ = (UniqueConstraint("dashboard", "name"),)
+
+    view_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    dashboard: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(128))
+    settings: Mapped[dict[str, Any]]
+    saved_at: Mapped[dt.datetime]
+    saved_by: Mapped[str] = mapped_column(Text)

@@ -52,6 +52,14 @@ function render({ model, el }) {
   let drawn = null; // the revision on the screen
   let running = null;
 
+  function listen() {
+    drawing.removeAllListeners("plotly_click");
+    drawing.on("plotly_click", ({ points }) => {
+      const { x, y, customdata } = points[0];
+      model.send({ kind: "clicked", x, y, customdata });
+    });
+  }
+
   async function draw() {
     // However fast changes come, only the newest one is drawn after the one in progress.
     while (drawn !== model.get("revision")) {
@@ -62,6 +70,7 @@ function render({ model, el }) {
         drawing.style.height = `${layout.height ?? 320}px`;
         const own = { ...layout, autosize: true, width: undefined };
         await library.react(drawing, data, own, { displayModeBar: false, responsive: true });
+        if (model.get("clickable")) listen();
         trouble.textContent = "";
         el.dataset.state = "drawn";
       } catch (error) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ def _plotly_js_bytes() -> bytes:
 class Chart(anywidget.AnyWidget):
     """A plotly figure on the page; ``update`` sends a new one, which replaces the old.
 
+    ``clicked`` is called with x, y and customdata of the point a person clicked.
+
     A figure that cannot be drawn takes the old picture off the page and says why, and ``failure`` holds the message.
     """
 
@@ -39,9 +42,14 @@ class Chart(anywidget.AnyWidget):
     revision = traitlets.Int(0).tag(sync=True)
     trouble = traitlets.Unicode("This chart could not be drawn; reload the page.").tag(sync=True)
 
-    def __init__(self, figure: go.Figure, *, trouble: str = "") -> None:
-        super().__init__(spec=_json(figure), **({"trouble": trouble} if trouble else {}))
+    clickable = traitlets.Bool(False).tag(sync=True)
+
+    def __init__(
+        self, figure: go.Figure, *, trouble: str = "", clicked: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        super().__init__(spec=_json(figure), clickable=clicked is not None, **({"trouble": trouble} if trouble else {}))
         self.failure = ""
+        self._clicked = clicked
         self.on_msg(self._receive)
 
     def update(self, figure: go.Figure) -> None:
@@ -54,6 +62,8 @@ class Chart(anywidget.AnyWidget):
     def _receive(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
         if message.get("kind") == "plotly.js":
             self.send({"kind": "plotly.js"}, [_plotly_js_bytes()])
+        elif message.get("kind") == "clicked" and self._clicked:
+            self._clicked({name: message.get(name) for name in ("x", "y", "customdata")})
         elif message.get("kind") == "failed":
             self.failure = str(message.get("message", ""))[:500]
             log.error("a chart could not be drawn: %s", self.failure)

@@ -21,7 +21,7 @@ function render({ model, el }) {
   function ask(kind) {
     clearTimeout(late);
     late = setTimeout(() => (el.textContent = model.get("lost")), PATIENCE);
-    model.send({ kind });
+    model.send({ kind, query: location.search });
   }
 
   function receive(message, buffers) {

@@ -15,7 +15,7 @@ TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocume
 
 
 class Page(anywidget.AnyWidget):
-    """The invisible part of a dashboard; ``opened`` is called when a person opens the page.
+    """The invisible part of a dashboard; ``opened`` is called with the address' query when a person opens the page.
 
     A dashboard may have been computed in advance, so what it shows is checked for newer data at that moment.
     """
@@ -26,7 +26,7 @@ class Page(anywidget.AnyWidget):
     language = traitlets.Unicode("en").tag(sync=True)
     lost = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, opened: Callable[[], None]) -> None:
+    def __init__(self, opened: Callable[[str], None]) -> None:
         super().__init__()
         self._opened = opened
         self.on_msg(self._receive)
@@ -38,4 +38,4 @@ class Page(anywidget.AnyWidget):
     def _receive(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
         self.send({"kind": "here"})
         if message.get("kind") == "opened":
-            self._opened()
+            self._opened(str(message.get("query", ""))[:4000])

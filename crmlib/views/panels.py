@@ -1,383 +1,41 @@
-"""What dashboards are made of: one function a dashboard, which returns its panel."""
+"""The dashboards: one function each, which returns its panel."""
 
 from __future__ import annotations
 
-import datetime as dt
-import functools
-import getpass
-import html
-import logging
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import importlib
 from pathlib import Path
-from typing import Any
 
 import ipywidgets as widgets
-import pandas as pd
 
-from crmlib.decisions.call_list import affordable
-from crmlib.decisions.export import export
-from crmlib.errors import CrmError, NotFoundError
-from crmlib.views import listing, plots, targeting, texts
-from crmlib.views.chart import Chart
-from crmlib.views.page import Page
-from crmlib.views.targeting import Choice, Targeting
-
-log = logging.getLogger(__name__)
-
-_CSS = f"<style>{Path(__file__).with_name('panels.css').read_text(encoding='utf-8')}</style>"
-_ANY = ""  # the channel that earns most
-
-
-def load_targeting(data: str | Path) -> Targeting:
-    """Return the newest scores of a data folder for ``campaign_targeting``; see ``targeting.load``."""
-    return targeting.load(Path(data))
+DASHBOARDS = ("campaign_targeting", "audience_builder", "product_matrices", "offer_desk", "campaigns")
 
 
 def campaign_targeting(data: str | Path, *, product: str = "", language: str = "en") -> widgets.Widget:
-    """Return the campaign targeting panel: choose a product, see whom to contact, and take the list along.
-
-    ``data`` is the data folder, ``product`` the product_id to begin with (default: the first with a list), ``language``
-    "en" or "ru". What goes wrong is said on the panel in words.
-    """
-    panel = _Panel(Path(data), product, language)
-    panel.reload()
-    return panel.root
+    """Return the panel that answers whom to contact about a product, and where contacting more stops paying."""
+    return _panel("campaign_targeting", data, product=product, language=language)
 
 
-class _Panel:
-    """The widgets of the campaign targeting panel; what a person chose is kept in the widgets themselves."""
-
-    def __init__(self, data: Path, product: str, language: str) -> None:
-        self.data, self.product = data, product
-        self.loaded: Targeting | None = None
-        self.choice: Choice | None = None
-        self.quiet = False  # while the panel itself moves a control
-        style = {"description_width": "0px"}
-        wide = {"width": "auto"}
-        self.language = widgets.ToggleButtons(
-            options=[(name, code) for code, name in texts.LANGUAGES.items()], value=texts.speak(language).code
-        )
-        self.language.style.button_width = "84px"
-        self.head, self.tiles, self.trouble = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.names = {name: widgets.Label() for name in ("product", "channel", "cutoff", "budget")}
-        self.products = widgets.Dropdown(layout=wide)
-        self.channels = widgets.Dropdown(layout=wide)
-        self.cutoff = widgets.IntSlider(readout=False, layout=wide, style=style)
-        self.budget = widgets.IntSlider(readout=False, layout=wide, style=style)
-        self.titles = {name: widgets.HTML() for name in ("profit", "gains", "reasons")}
-        self.charts = {name: Chart(plots.empty("")) for name in self.titles}
-        self.listing = listing.Listing(self._take)
-        self.page = Page(self._opened)
-        self.body = widgets.VBox()
-        self.root = widgets.VBox([widgets.HTML(_CSS), self.page, self._header(), self.trouble, self.body])
-        self.root.add_class("crm-panel")
-        self._arrange()
-        self.language.observe(self._guarded(self._reworded), "value")
-        self.products.observe(self._guarded(self._chosen), "value")
-        self.channels.observe(self._guarded(self._chosen), "value")
-        self.cutoff.observe(self._guarded(self._moved), "value")
-        self.budget.observe(self._guarded(self._spent), "value")
-
-    @property
-    def say(self) -> texts.Language:
-        """The language chosen."""
-        return texts.speak(self.language.value)
-
-    def reload(self) -> None:
-        """Read the newest scores and show them."""
-        self._guarded(self._reload)(None)
-
-    @contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """Move controls without taking it for a person's doing."""
-        self.quiet = True
-        try:
-            yield
-        finally:
-            self.quiet = False
-
-    def _guarded(self, action: Callable[[], None]) -> Callable[[Any], None]:
-        """Return a handler that says in words what goes wrong, on the panel."""
-
-        @functools.wraps(action)
-        def handle(_change: Any) -> None:
-            if self.quiet:
-                return
-            try:
-                self.trouble.value = ""
-                action()
-            except CrmError as error:
-                self._complain(str(error))
-            except Exception as error:
-                log.exception("the panel failed")
-                self._complain(self.say.text("Something unexpected went wrong ({what}).", what=type(error).__name__))
-
-        return handle
-
-    def _complain(self, message: str) -> None:
-        self.trouble.value = f'<div class="crm-error" role="alert">{html.escape(message)}</div>'
-        if self.loaded is None:
-            self._head()
-            self.body.layout.display = "none"
-
-    def _header(self) -> widgets.Widget:
-        box = widgets.Box([self.head, self.language])
-        box.add_class("crm-head")
-        return box
-
-    def _arrange(self) -> None:
-        pairs = {"product": self.products, "channel": self.channels, "cutoff": self.cutoff, "budget": self.budget}
-        controls = widgets.Box([widgets.Box([self.names[name], control]) for name, control in pairs.items()])
-        controls.add_class("crm-controls")
-        cards = []
-        for name, chart in self.charts.items():
-            card = widgets.Box([self.titles[name], chart], layout={"display": "block"})
-            card.add_class("crm-card")
-            cards.append(card)
-        charts = widgets.Box(cards)
-        charts.add_class("crm-charts")
-        self.body.children = [controls, self.tiles, charts, self.listing.root]
-
-    # ---------------------------------------------------------------- what happens
-
-    def _opened(self) -> None:
-        """The page may have been made ready hours ago: look for newer scores when a person opens it."""
-        shown = self.loaded.score_set.score_set_id if self.loaded else None
-        if shown is None or targeting.newest(self.data) != shown:
-            self.reload()
-
-    def _reload(self) -> None:
-        self.loaded = self.choice = None
-        self.loaded = targeting.load(self.data)
-        if self.loaded.products.empty:
-            self.loaded = None
-            raise NotFoundError(self.say.text("No product has both scores and a margin; give margins in company.toml."))
-        known = self.loaded.products
-        unknown = self.product if self.product not in {"", *known["product_id"]} else ""
-        kept = self.products.value or self.product or known["product_id"].iloc[0]
-        with self._quietly():
-            self.products.options = list(zip(known["name"], known["product_id"], strict=True))
-            self.products.value = kept if kept in set(known["product_id"]) else known["product_id"].iloc[0]
-        self.body.layout.display = ""
-        self._reworded()
-        if unknown:
-            self._complain(self.say.text("There is no product {product} among those scored.", product=unknown))
-
-    def _reworded(self) -> None:
-        """Say everything in the language chosen."""
-        say = self.say
-        self.page.title, self.page.language = say.text("Campaign targeting"), say.code
-        self.page.lost = say.text(
-            "The connection to the workbench is lost; reload the page. What you see may be out of date."
-        )
-        for chart in self.charts.values():
-            chart.trouble = say.text("This chart could not be drawn; reload the page.")
-        self._head()
-        if self.loaded is None:
-            return
-        self.names["product"].value = say.text("Choose a product")
-        self.names["channel"].value = say.text("Channel")
-        with self._quietly():
-            kept = self.channels.value or _ANY
-            words = [(texts.channel(name, say.code), name) for name in self.loaded.channels]
-            self.channels.options = [(say.text("the one that earns most"), _ANY), *words]
-            self.channels.value = kept if kept in dict(map(reversed, self.channels.options)) else _ANY
-        self._chosen(keep=self.choice is not None)
-
-    def _chosen(self, *, keep: bool = False) -> None:
-        """Count the product and channel chosen, and begin at the best cut-off."""
-        assert self.loaded is not None
-        wanted = (self.products.value, self.channels.value)
-        if not (keep and self.choice and self.choice.product_id == wanted[0]):
-            self.choice = targeting.choose(self.loaded, wanted[0], wanted[1] or None)
-            with self._quietly():
-                number = len(self.choice.ranked)
-                self.cutoff.max = number  # a step above 1 would move the best cut-off to its next multiple
-                self.cutoff.value = self.choice.best
-                self.budget.max = max(1, self._whole(self.choice.curve["cost_minor"].iloc[-1]))
-        self._moved()
-
-    def _whole(self, minor: float) -> int:
-        """Return an amount in whole units of the currency, rounded up so that it covers it."""
-        assert self.loaded is not None
-        return math.ceil(round(texts.major(minor, self.loaded.company.currency), 6))
-
-    def _spent(self) -> None:
-        """The budget was moved: contact as many as it pays for."""
-        assert self.choice is not None and self.loaded is not None
-        minor = self.budget.value / texts.major(1, self.loaded.company.currency)
-        with self._quietly():
-            self.cutoff.value = affordable(self.choice.curve, minor)
-        self._draw()
-
-    def _moved(self) -> None:
-        """The cut-off was moved: show what it costs."""
-        assert self.choice is not None and self.loaded is not None
-        cost = self.choice.curve["cost_minor"].iloc[self.cutoff.value]
-        with self._quietly():
-            self.budget.value = -int(
-                -texts.major(cost, self.loaded.company.currency) // 1
-            )  # rounded up, so it covers it
-        self._draw()
-
-    # ---------------------------------------------------------------- what is shown
-
-    def _head(self) -> None:
-        say = self.say
-        lines = [f"<h1>{html.escape(say.text('Campaign targeting'))}</h1>"]
-        if self.loaded is not None:
-            lines.append(f'<p class="crm-from">{html.escape(_origin(say, self.loaded))}</p>')
-            newer = self.loaded.served_version
-            if newer is not None and newer > self.loaded.score_set.warehouse_version:
-                note = say.text("Newer data are loaded (version {n}); score again with `crm score`.", n=newer)
-                lines.append(f'<p class="crm-note">{html.escape(note)}</p>')
-        self.head.value = "".join(lines)
-
-    def _draw(self) -> None:
-        """Show the numbers, charts and list for the present cut-off."""
-        assert self.choice is not None and self.loaded is not None
-        say, choice, currency = self.say, self.choice, self.loaded.company.currency
-        number = int(self.cutoff.value)
-        listed = min(number, choice.worth)
-        at = choice.curve.iloc[number]
-        contacts = say.plural("{n} contact", "{n} contacts", number)
-        self.names["cutoff"].value = say.text("Cut-off: {contacts}", contacts=contacts)
-        self.names["budget"].value = say.text("Budget: {money}", money=say.money(at["cost_minor"], currency))
-        self.tiles.value = _tiles(say, choice, number, currency)
-        for name, title in _titles(say, int(choice.explained[listed])).items():
-            self.titles[name].value = f"<h2>{html.escape(title[0])}</h2><p>{html.escape(title[1])}</p>"
-        share = float(at["expected_buyers"] / choice.buyers) if choice.buyers else 0.0
-        point = (number / max(1, choice.customers), share)
-        self.charts["gains"].update(_gains(self.loaded, choice.product_id, say.code, point))
-        curve = targeting.thinned(choice.curve, number, choice.best)
-        drawn = plots.profit(curve, currency=currency, language=say.code, cutoff=number, best=choice.best)
-        self.charts["profit"].update(drawn)
-        self.charts["reasons"].update(_reasons(say, choice, listed, self.loaded.names))
-        self.listing.show(listing.View(say, choice, currency, self.loaded.names), listed=listed, asked=number)
-
-    def _take(self, format: str, details: bool) -> None:
-        """Export the list shown and have the browser save it."""
-        self._guarded(lambda: self._export(format, details))(None)
-
-    def _export(self, format: str, details: bool) -> None:
-        assert self.choice is not None and self.loaded is not None
-        say, loaded, choice = self.say, self.loaded, self.choice
-        now = _now()
-        view = listing.View(say, choice, loaded.company.currency, loaded.names)
-        rows = listing.table(view, listed=min(int(self.cutoff.value), choice.worth))
-        kept, allowed = targeting.still_permitted(loaded, rows, today=now.date())
-        if not details:
-            kept = kept[rows.columns]
-        path = export(
-            kept,
-            data=loaded.data,
-            actor=f"{getpass.getuser()} (dashboard)",
-            purpose="campaign targeting",
-            content=_content(
-                loaded, choice, cutoff=int(self.cutoff.value), channel=self.channels.value, details=details
-            ),
-            now=now,
-            name=f"calls-{listing.file_part(choice.product_id)}",
-            format=format,
-            permitted=allowed,
-        )
-        self.page.save(path)
-        self.listing.saved(say, path.name, rows=len(kept), dropped=len(rows) - len(kept))
+def audience_builder(data: str | Path, *, language: str = "en") -> widgets.Widget:
+    """Return the panel in which an audience is put together from conditions, counted, and kept under a name."""
+    return _panel("audience_builder", data, language=language)
 
 
-def _now() -> dt.datetime:
-    """Return the UTC time of a person's click, the one reading of the clock in the views."""
-    return dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
+def product_matrices(data: str | Path, *, language: str = "en") -> widgets.Widget:
+    """Return the panel of product-segment and cross-product matrices, from which cross-selling starts."""
+    return _panel("product_matrices", data, language=language)
 
 
-def _origin(say: texts.Language, loaded: Targeting) -> str:
-    """Return where the numbers come from."""
-    scores = loaded.score_set
-    age = (_now().date() - scores.as_of).days
-    parts = [
-        say.text("Data up to {day}", day=say.date(scores.as_of))
-        + f" ({say.plural('{n} day ago', '{n} days ago', max(0, age))})",
-        say.text("warehouse version {n}", n=scores.warehouse_version),
-        say.text("model {name} {n}", name=scores.model, n=scores.model_version),
-        say.text("scores {n}", n=scores.score_set_id),
-    ]
-    if loaded.run_id is not None:
-        parts.append(say.text("run {n}", n=loaded.run_id))
-    return " · ".join(parts)
+def offer_desk(data: str | Path, *, customer: str = "", language: str = "en") -> widgets.Widget:
+    """Return the operator's panel: who is calling, what to offer, why, and what came of it."""
+    return _panel("offer_desk", data, customer=customer, language=language)
 
 
-def _titles(say: texts.Language, explained: int) -> dict[str, tuple[str, str]]:
-    most = say.plural(
-        "Most frequent for the best {n} customer of the list.",
-        "Most frequent for the best {n} customers of the list.",
-        explained,
-    )
-    return {
-        "profit": (
-            say.text("Expected profit"),
-            say.text("Contacting more pays until the star; the ring is your cut-off."),
-        ),
-        "gains": (say.text("How well the model finds buyers"), say.text("Back test on customers it had not seen.")),
-        "reasons": (say.text("What speaks for buying"), most),
-    }
+def campaigns(data: str | Path, *, language: str = "en") -> widgets.Widget:
+    """Return the panel in which campaigns are planned, followed and measured."""
+    return _panel("campaigns", data, language=language)
 
 
-def _tiles(say: texts.Language, choice: Choice, number: int, currency: str) -> str:
-    at = choice.curve.iloc[number]
-    best = choice.curve["profit_minor"].iloc[choice.best]
-    buyers = say.text("between {low} and {high}", low=say.number(at["buyers_low"]), high=say.number(at["buyers_high"]))
-    low, high = (say.money(at[f"profit_{bound}_minor"], currency) for bound in ("low", "high"))
-    of_best = say.text("between {low} and {high}", low=low, high=high)
-    if number != choice.best:
-        of_best += " · " + say.text("best: {n}", n=say.money(best, currency))
-    share = number / choice.customers if choice.customers else 0.0
-    each = at["cost_minor"] / number if number else 0.0
-    tiles = [
-        (say.text("Contacts"), say.number(number), say.text("{share} of those scored", share=say.percent(share))),
-        (say.text("Expected buyers"), say.number(at["expected_buyers"]), buyers),
-        (
-            say.text("Cost of the contacts"),
-            say.money(at["cost_minor"], currency),
-            say.text("{money} each", money=say.money(each, currency, 2)),
-        ),
-        (say.text("Expected profit"), say.money(at["profit_minor"], currency), of_best),
-    ]
-    cells = "".join(
-        f'<div class="crm-tile"><span>{html.escape(name)}</span><b>{html.escape(value)}</b><small>{html.escape(note)}</small></div>'
-        for name, value, note in tiles
-    )
-    return f'<div class="crm-tiles">{cells}</div>'
-
-
-def _gains(loaded: Targeting, product: str, language: str, mark: tuple[float, float]) -> Any:
-    table = loaded.gains
-    if table.empty or product not in set(table["product_id"].astype(str)):
-        words = texts.speak(language).text("No back test of this product was saved.")
-        return plots.empty(words, language=language)
-    return plots.gains(table, language=language, product=product, mark=mark)
-
-
-def _reasons(say: texts.Language, choice: Choice, listed: int, products: dict[str, str]) -> Any:
-    explained = int(choice.explained[listed])
-    if not choice.kinds or explained == 0:
-        return plots.empty(say.text("No reasons were saved for these customers."), language=say.code)
-    shares = choice.counts[listed] / explained
-    names = [texts.reason_kind(reason, say.code, products=products) for reason in choice.kinds]
-    return plots.reasons(pd.DataFrame({"reason": names, "share": shares}), language=say.code)
-
-
-def _content(loaded: Targeting, choice: Choice, *, cutoff: int, channel: str, details: bool) -> dict[str, Any]:
-    scores = loaded.score_set
-    return {
-        "product_id": choice.product_id,
-        "cutoff": cutoff,
-        "channel": channel or "most profitable",
-        "contact_details": details,
-        "score_set_id": scores.score_set_id,
-        "model": scores.model,
-        "model_version": scores.model_version,
-        "warehouse_version": scores.warehouse_version,
-        "as_of": scores.as_of.isoformat(),
-    }
+def _panel(name: str, data: str | Path, **settings: str) -> widgets.Widget:
+    # A dashboard imports what it shows, and nothing of the others.
+    panel: widgets.Widget = importlib.import_module(f"crmlib.views.{name}").panel(Path(data), **settings)
+    return panel

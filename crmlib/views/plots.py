@@ -32,18 +32,18 @@ def gains(
     """
     say = texts.speak(language)
     table = _of_product(table, product, {"share", "gains"})
-    figure = _figure(language, say.text("Share of customers contacted"), say.text("Share of all buyers reached"))
+    drawn = figure(language, say.text("Share of customers contacted"), say.text("Share of all buyers reached"))
     line = {"color": GREY, "dash": "dot"}
-    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name=say.text("at random"), line=line, hoverinfo="skip")
+    drawn.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name=say.text("at random"), line=line, hoverinfo="skip")
     for (model, rows), color in zip(_by_model(table), PALETTE, strict=False):
-        _band(figure, rows["share"], rows.get("low"), rows.get("high"), shown=color == BLUE)
-        _curve(figure, rows["share"], rows["gains"], name=_model_name(say, model), color=color, hover="%{y:.1%}")
+        _band(drawn, rows["share"], rows.get("low"), rows.get("high"), shown=color == BLUE)
+        _curve(drawn, rows["share"], rows["gains"], name=_model_name(say, model), color=color, hover="%{y:.1%}")
     if mark is not None:
         label = say.text("your list: {share}", share=say.percent(mark[1], 0))
-        _mark(figure, *mark, label=label, across=mark[0])
-    figure.update_xaxes(tickformat=".0%", range=[0, 1])
-    figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    return figure
+        _mark(drawn, *mark, label=label, across=mark[0])
+    drawn.update_xaxes(tickformat=".0%", range=[0, 1])
+    drawn.update_yaxes(tickformat=".0%", range=[0, 1.02])
+    return drawn
 
 
 def lift(table: pd.DataFrame, *, language: str = "en", product: str = "") -> go.Figure:
@@ -54,14 +54,14 @@ def lift(table: pd.DataFrame, *, language: str = "en", product: str = "") -> go.
     say = texts.speak(language)
     table = _of_product(table, product, {"share", "lift"})
     table = table[table["share"] > 0]
-    figure = _figure(language, say.text("Share of customers contacted"), say.text("Buyers compared with random choice"))
+    drawn = figure(language, say.text("Share of customers contacted"), say.text("Buyers compared with random choice"))
     line = {"color": GREY, "dash": "dot"}
-    figure.add_scatter(x=[0, 1], y=[1, 1], mode="lines", name=say.text("at random"), line=line, hoverinfo="skip")
+    drawn.add_scatter(x=[0, 1], y=[1, 1], mode="lines", name=say.text("at random"), line=line, hoverinfo="skip")
     for (model, rows), color in zip(_by_model(table), PALETTE, strict=False):
-        _curve(figure, rows["share"], rows["lift"], name=_model_name(say, model), color=color, hover="%{y:.2f} ×")
-    figure.update_xaxes(tickformat=".0%", range=[0, 1])
-    figure.update_yaxes(rangemode="tozero", ticksuffix=" ×")
-    return figure
+        _curve(drawn, rows["share"], rows["lift"], name=_model_name(say, model), color=color, hover="%{y:.2f} ×")
+    drawn.update_xaxes(tickformat=".0%", range=[0, 1])
+    drawn.update_yaxes(rangemode="tozero", ticksuffix=" ×")
+    return drawn
 
 
 def profit(
@@ -75,31 +75,31 @@ def profit(
     say = texts.speak(language)
     _need(curve, {"contacts", "profit_minor"})
     unit, symbol = texts.major(1, currency), say.symbol(currency)
-    figure = _figure(language, say.text("Customers contacted"), say.text("Expected profit, {unit}", unit=symbol))
+    drawn = figure(language, say.text("Customers contacted"), say.text("Expected profit, {unit}", unit=symbol))
     contacts, earned = curve["contacts"].to_numpy(float), curve["profit_minor"].to_numpy(float) * unit
     if {"profit_low_minor", "profit_high_minor"} <= set(curve):
-        _band(figure, contacts, curve["profit_low_minor"] * unit, curve["profit_high_minor"] * unit, shown=True)
+        _band(drawn, contacts, curve["profit_low_minor"] * unit, curve["profit_high_minor"] * unit, shown=True)
     name = say.text("expected profit")
-    _curve(figure, contacts, earned, name=name, color=BLUE, hover="%{y:,.0f} " + symbol)
+    _curve(drawn, contacts, earned, name=name, color=BLUE, hover="%{y:,.0f} " + symbol)
     last = max(1.0, float(contacts[-1])) if len(contacts) else 1.0
     if cutoff is not None and len(contacts):
         where = float(np.interp(cutoff, contacts, earned))
         label = "" if cutoff == best else say.number(cutoff)
-        _mark(figure, cutoff, where, label=label, across=cutoff / last)
+        _mark(drawn, cutoff, where, label=label, across=cutoff / last)
     if best is not None and len(contacts):
-        figure.add_vline(x=best, line={"color": GREEN, "width": 2, "dash": "dash"})
+        drawn.add_vline(x=best, line={"color": GREEN, "width": 2, "dash": "dash"})
         where = float(np.interp(best, contacts, earned))
         marker = {"color": GREEN, "size": 13, "symbol": "star"}
         star = say.text("best cut-off")
-        figure.add_scatter(x=[best], y=[where], mode="markers", name=star, marker=marker, hoverinfo="skip")
+        drawn.add_scatter(x=[best], y=[where], mode="markers", name=star, marker=marker, hoverinfo="skip")
         words = say.text("best: {n}", n=say.number(best))
         side = {"xanchor": "right", "xshift": -6} if best > 0.5 * last else {"xanchor": "left", "xshift": 6}
         font = {"color": GREEN, "size": 13, "weight": 600}
-        figure.add_annotation(x=best, y=1, yref="paper", yanchor="top", text=words, showarrow=False, font=font, **side)
-    figure.update_layout(showlegend=False, margin={"t": 12})
-    figure.update_xaxes(tickformat=",d", range=[0, last * 1.02], nticks=6)
-    figure.update_yaxes(tickformat=",~r", zeroline=True)
-    return figure
+        drawn.add_annotation(x=best, y=1, yref="paper", yanchor="top", text=words, showarrow=False, font=font, **side)
+    drawn.update_layout(showlegend=False, margin={"t": 12})
+    drawn.update_xaxes(tickformat=",d", range=[0, last * 1.02], nticks=6)
+    drawn.update_yaxes(tickformat=",~r", zeroline=True)
+    return drawn
 
 
 def calibration(table: pd.DataFrame, *, language: str = "en", product: str = "") -> go.Figure:
@@ -109,16 +109,16 @@ def calibration(table: pd.DataFrame, *, language: str = "en", product: str = "")
     """
     say = texts.speak(language)
     table = _of_product(table, product, {"predicted", "observed"})
-    figure = _figure(language, say.text("Predicted probability of buying"), say.text("Share who bought"))
+    drawn = figure(language, say.text("Predicted probability of buying"), say.text("Share who bought"))
     top = float(max(table["predicted"].max(), table["observed"].max(), 1e-6)) * 1.05 if len(table) else 1.0
     line = {"color": GREY, "dash": "dot"}
-    figure.add_scatter(x=[0, top], y=[0, top], mode="lines", name=say.text("perfectly calibrated"), line=line)
+    drawn.add_scatter(x=[0, top], y=[0, top], mode="lines", name=say.text("perfectly calibrated"), line=line)
     error = None
     if {"low", "high"} <= set(table):
         above, below = table["high"] - table["observed"], table["observed"] - table["low"]
         error = {"array": above, "arrayminus": below, "symmetric": False, "color": BLUE, "thickness": 1.5}
     marker = {"color": BLUE, "size": 9}
-    figure.add_scatter(
+    drawn.add_scatter(
         x=table["predicted"],
         y=table["observed"],
         error_y=error,
@@ -126,9 +126,9 @@ def calibration(table: pd.DataFrame, *, language: str = "en", product: str = "")
         name=say.text("groups of customers"),
         marker=marker,
     )
-    figure.update_xaxes(tickformat=".1%", range=[0, top])
-    figure.update_yaxes(tickformat=".1%", rangemode="tozero")
-    return figure
+    drawn.update_xaxes(tickformat=".1%", range=[0, top])
+    drawn.update_yaxes(tickformat=".1%", rangemode="tozero")
+    return drawn
 
 
 def quality(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
@@ -140,15 +140,15 @@ def quality(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     _need(table, {"table", "column", "completeness"})
     rows = table.sort_values("completeness", ascending=False)
     names = rows["table"].astype(str) + "." + rows["column"].astype(str)
-    figure = _figure(language, say.text("Share of rows with a value"), "")
+    drawn = figure(language, say.text("Share of rows with a value"), "")
     notes = [_percent_note(say, value) for value in rows["completeness"]]
     if "age_days" in rows:
         ages = [say.plural("{n} day old", "{n} days old", age) if pd.notna(age) else "" for age in rows["age_days"]]
         notes = [" · ".join(filter(None, pair)) for pair in zip(notes, ages, strict=True)]
     colors = [BLUE if value >= 0.9 else ORANGE for value in rows["completeness"]]
-    _bars(figure, rows["completeness"], names.tolist(), notes, colors)
-    figure.update_xaxes(tickformat=".0%", range=[0, 1.25], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    return figure
+    _bars(drawn, rows["completeness"], names.tolist(), notes, colors)
+    drawn.update_xaxes(tickformat=".0%", range=[0, 1.25], tickvals=[0, 0.25, 0.5, 0.75, 1])
+    return drawn
 
 
 def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
@@ -159,32 +159,33 @@ def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     say = texts.speak(language)
     _need(table, {"reason", "share"})
     rows = table.sort_values("share")
-    figure = _figure(language, say.text("Share of the customers with this reason"), "")
+    drawn = figure(language, say.text("Share of the customers with this reason"), "")
     notes = [_percent_note(say, value) for value in rows["share"]]
     places = list(range(len(rows)))
-    _bars(figure, rows["share"], places, notes, [BLUE] * len(rows))
+    _bars(drawn, rows["share"], places, notes, [BLUE] * len(rows))
     # The words stand above their bars: beside them they would leave no room for the bars on a narrow screen.
     for place, words in zip(places, rows["reason"], strict=True):
         about = {"xanchor": "left", "yanchor": "bottom", "showarrow": False, "align": "left"}
         font = {"size": 13 if len(words) <= _LONG else 11}  # a third of a laptop's screen is that wide
-        figure.add_annotation(x=0, y=place + 0.17, text=_plain_text(words), xshift=-2, font=font, **about)
+        drawn.add_annotation(x=0, y=place + 0.17, text=_plain_text(words), xshift=-2, font=font, **about)
     top = max(float(rows["share"].max()), 0.01) if len(rows) else 1.0
-    figure.update_layout(bargap=0.66, height=280, margin={"t": 12})
-    figure.update_xaxes(tickformat=".0%", range=[0, top * 1.2], nticks=5)
-    figure.update_yaxes(visible=False, range=[-0.5, max(len(rows), 1) - 0.2])
-    return figure
+    drawn.update_layout(bargap=0.66, height=280, margin={"t": 12})
+    drawn.update_xaxes(tickformat=".0%", range=[0, top * 1.2], nticks=5)
+    drawn.update_yaxes(visible=False, range=[-0.5, max(len(rows), 1) - 0.2])
+    return drawn
 
 
 def empty(message: str, *, language: str = "en") -> go.Figure:
     """Return a figure that only says why there is nothing to see."""
-    figure = _figure(language, "", "")
-    figure.add_annotation(text=message, showarrow=False, font={"size": 15, "color": GREY})
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False)
-    return figure
+    drawn = figure(language, "", "")
+    drawn.add_annotation(text=message, showarrow=False, font={"size": 15, "color": GREY})
+    drawn.update_xaxes(visible=False)
+    drawn.update_yaxes(visible=False)
+    return drawn
 
 
-def _figure(language: str, x: str, y: str) -> go.Figure:
+def figure(language: str, x: str, y: str) -> go.Figure:
+    """Return an empty figure in the house's look, with the titles of its axes."""
     axis: dict[str, Any] = {
         "gridcolor": "#E6E8EB",
         "linecolor": "#B5BAC1",
@@ -209,8 +210,8 @@ def _figure(language: str, x: str, y: str) -> go.Figure:
     )
 
 
-def _bars(figure: go.Figure, x: pd.Series, y: Sequence[Any], notes: list[str], colors: list[str]) -> None:
-    figure.add_bar(
+def _bars(drawn: go.Figure, x: pd.Series, y: Sequence[Any], notes: list[str], colors: list[str]) -> None:
+    drawn.add_bar(
         x=x,
         y=list(y),
         orientation="h",
@@ -221,28 +222,28 @@ def _bars(figure: go.Figure, x: pd.Series, y: Sequence[Any], notes: list[str], c
         hoverinfo="skip",
         showlegend=False,
     )
-    figure.update_layout(height=max(200, 90 + 34 * len(x)), hovermode=False, bargap=0.35)
-    figure.update_yaxes(showgrid=False)
+    drawn.update_layout(height=max(200, 90 + 34 * len(x)), hovermode=False, bargap=0.35)
+    drawn.update_yaxes(showgrid=False)
 
 
-def _curve(figure: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str) -> None:
+def _curve(drawn: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str) -> None:
     line = {"color": color, "width": 3, "dash": "solid" if color == BLUE else "dash"}
-    figure.add_scatter(x=x, y=y, mode="lines", name=name, line=line, hovertemplate=hover)
+    drawn.add_scatter(x=x, y=y, mode="lines", name=name, line=line, hovertemplate=hover)
 
 
-def _band(figure: go.Figure, x: Any, low: Any, high: Any, *, shown: bool) -> None:
+def _band(drawn: go.Figure, x: Any, low: Any, high: Any, *, shown: bool) -> None:
     if low is None or high is None or not shown:
         return
     edges = np.concatenate([np.asarray(x, float), np.asarray(x, float)[::-1]])
     bounds = np.concatenate([np.asarray(high, float), np.asarray(low, float)[::-1]])
     about = {"fill": "toself", "fillcolor": _BAND, "line": {"width": 0}, "mode": "lines"}
-    figure.add_scatter(x=edges, y=bounds, hoverinfo="skip", showlegend=False, **about)
+    drawn.add_scatter(x=edges, y=bounds, hoverinfo="skip", showlegend=False, **about)
 
 
-def _mark(figure: go.Figure, x: float, y: float, *, label: str, across: float) -> None:
+def _mark(drawn: go.Figure, x: float, y: float, *, label: str, across: float) -> None:
     """Draw a ring, within which a star may stand, with its label where ``across`` (0 to 1) the chart there is room."""
     side = "right" if across < 0.3 else "center" if across < 0.85 else "left"
-    figure.add_scatter(
+    drawn.add_scatter(
         x=[x],
         y=[y],
         mode="markers+text",

@@ -22,10 +22,12 @@ from voila.tornado.handler import TornadoVoilaHandler
 from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
 from crmlib.errors import EnvironmentFault
+from crmlib.views import home
 from crmlib.views.chart import plotly_js
 from crmlib.views.serve import HOST, TOKEN_VARIABLE
+from crmlib.views.texts import LANGUAGES
 
-POOL = 2
+POOL = 1  # warm kernels kept for each dashboard
 # Parts of JupyterLab that no dashboard uses; they would cost the page requests and megabytes.
 UNUSED = ["jupyterlab-plotly", "jupyterlab_pygments"]
 _REFILL_EVERY_MS = 60_000
@@ -41,16 +43,20 @@ class PageHandler(TornadoVoilaHandler):
 
 
 class HomeHandler(TornadoVoilaTreeHandler):
-    """The first page: the dashboard where there is only one, otherwise the list of them."""
+    """The first page: the dashboard where there is only one, otherwise a card for each."""
 
     @tornado.web.authenticated
     async def get(self, path: str = "") -> None:
-        """Answer with a redirection or the list."""
-        notebooks = sorted(Path(self.contents_manager.root_dir).glob("*.ipynb"))
-        if len(notebooks) == 1 and not path.strip("/"):
-            self.redirect(url_path_join(self.base_url, "voila/render", notebooks[0].name))
-        else:
-            await super().get(path)
+        """Answer with a redirection or the cards."""
+        names = sorted(file.stem for file in Path(self.contents_manager.root_dir).glob("*.ipynb"))
+        folder = url_path_join(self.base_url, "voila/render/")
+        if len(names) == 1:
+            self.redirect(f"{folder}{names[0]}.ipynb")
+            return
+        asked = [self.get_query_argument("language", "")]
+        preferred = [part.strip()[:2] for part in self.request.headers.get("Accept-Language", "").split(",")]
+        language = next((code for code in asked + preferred if code in LANGUAGES), "en")
+        self.finish(home.page(names, language=language, base=folder))
 
 
 class Dashboards(Voila):

@@ -1,7 +1,7 @@
 """Every word a person reads, in English or Russian: text, plural forms, numbers, money and dates.
 
-English texts are the keys; ``texts.<language>.po`` beside this module holds the translations, in the usual format of
-translators' tools. ``tests/test_texts.py`` says what is missing there.
+English texts are the keys; the catalogues of ``locale/<language>/``, one a subject, hold the translations, in the usual
+format of translators' tools. ``tests/test_texts.py`` says what is missing there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from babel import dates, numbers
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
@@ -108,9 +109,14 @@ def speak(code: str) -> Language:
         raise UsageError(f"language is {code!r}; use {' or '.join(LANGUAGES)}")
     if code == "en":
         return Language(code, gettext.NullTranslations())
+    whole = Catalog(locale=code)
+    for path in catalogue_files(code):
+        with path.open("rb") as file:
+            for message in read_po(file, locale=code):
+                if message.id:
+                    whole[message.id] = message
     compiled = io.BytesIO()
-    with catalogue_file(code).open("rb") as file:
-        write_mo(compiled, read_po(file, locale=code))
+    write_mo(compiled, whole)
     compiled.seek(0)
     return Language(code, gettext.GNUTranslations(compiled))
 
@@ -120,9 +126,9 @@ def later(english: str) -> str:
     return english
 
 
-def catalogue_file(code: str) -> Path:
-    """Return the file with the translations into a language."""
-    return Path(__file__).with_name(f"texts.{code}.po")
+def catalogue_files(code: str) -> list[Path]:
+    """Return the files with the translations into a language, one a subject."""
+    return sorted((Path(__file__).parent / "locale" / code).glob("*.po"))
 
 
 def major(minor: float, currency: str) -> float:

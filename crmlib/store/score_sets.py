@@ -1,0 +1,92 @@
+"""Tables of scores: saved by a model, read by decisions and dashboards that never import one."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from crmlib.errors import NotFoundError
+from crmlib.store import files, session
+from crmlib.store.tables import ScoreSet
+
+_REMEDY = "score again with `crm score`"
+
+
+def save(
+    scores: pd.DataFrame,
+    *,
+    data: Path,
+    model: str,
+    model_version: int,
+    warehouse_version: int,
+    as_of: dt.date,
+    now: dt.datetime,
+    beside: Mapping[str, pd.DataFrame] | None = None,
+    run_id: int | None = None,
+) -> int:
+    """Write a table of scores as Parquet below ``data/scores/MODEL`` and record it; return the number of the score set.
+
+    The file gets two more columns, model_version and warehouse_version. The tables ``beside`` (reasons, say) are written
+    first, to files named after it: STEM-reasons.parquet. Raises EnvironmentFault where a file cannot be written; then
+    nothing is recorded and no half of a file is left behind.
+    """
+    folder = data / "scores" / model
+    table = scores.assign(model_version=np.int32(model_version), warehouse_version=np.int32(warehouse_version))
+    with files.reporting(folder):
+        path = files.reserved(folder, f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}")
+        try:
+            for name, other in (beside or {}).items():
+                files.write_parquet(other, path.with_name(f"{path.stem}-{name}.parquet"))
+            checksum = files.write_parquet(table, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    with session.session(data) as opened:
+        row = ScoreSet(
+            model=model,
+            model_version=model_version,
+            warehouse_version=warehouse_version,
+            as_of=as_of,
+            file=str(path.relative_to(data)),
+            checksum=checksum,
+            rows=len(table),
+            created_at=now,
+            run_id=run_id,
+        )
+        opened.add(row)
+        opened.commit()
+        return row.score_set_id
+
+
+def newest(data: Path, model: str, *, as_of: dt.date | None = None, model_version: int | None = None) -> ScoreSet:
+    """Return the newest set of scores of a model (of a date, of a model version); raises NotFoundError for none."""
+    query = sa.select(ScoreSet).where(ScoreSet.model == model).order_by(ScoreSet.score_set_id.desc())
+    if as_of is not None:
+        query = query.where(ScoreSet.as_of == as_of)
+    if model_version is not None:
+        query = query.where(ScoreSet.model_version == model_version)
+    with session.session(data) as opened:
+        found = opened.scalar(query.limit(1))
+    if found is None:
+        wanted = f" as of {as_of}" if as_of else ""
+        raise NotFoundError(f"there are no {model} scores{wanted} below {data / 'scores'}; make some with `crm score`")
+    return found
+
+
+def read(data: Path, scores: ScoreSet, *, columns: list[str] | None = None) -> pd.DataFrame:
+    """Return the table of a set of scores; raises EnvironmentFault where the file is missing or damaged."""
+    return files.read_parquet(data / scores.file, scores.checksum, remedy=_REMEDY, columns=columns)
+
+
+def beside(data: Path, scores: ScoreSet, name: str) -> pd.DataFrame:
+    """Return a table saved beside a set of scores, for example "reasons"; raises NotFoundError for an unknown one."""
+    file = data / scores.file
+    path = file.with_name(f"{file.stem}-{name}.parquet")
+    if not path.exists():
+        raise NotFoundError(f"{path}: there is no such table beside the scores; {_REMEDY}")
+    return pd.read_parquet(path)
