@@ -7,7 +7,12 @@ They are imported on first use, so that a dashboard pays only for what it shows.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
+
+# Threads of the linear algebra library wait by spinning: on matrices as thin as ours they cost twelve times what they
+# save as soon as anything else runs (measured: a logistic regression of 20,000 rows, 0.79 against 0.07 CPU seconds).
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __version__ = "0.1.0"
 

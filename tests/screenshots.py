@@ -1,11 +1,12 @@
-"""Pictures of the dashboards for a person to look at: python tests/screenshots.py DATA [FOLDER].
+"""Pictures of the dashboards for a person to look at: python tests/screenshots.py DATA [FOLDER] [--dashboard NAME].
 
 Takes each dashboard at the width of a laptop and of a tablet, in both languages, from the top and as a whole.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import itertools
 from pathlib import Path
 
 import browser
@@ -16,30 +17,39 @@ SIZES = {"laptop": (1366, 768), "tablet": (820, 1180)}
 LANGUAGES = {"en": "English", "ru": "Русский"}
 
 
-def take(data: Path, folder: Path) -> list[Path]:
-    """Take the pictures and return their files."""
+SETTLED = """() => document.querySelector('.crm-panel h1') &&
+    [...document.querySelectorAll('.crm-chart')].every(chart => !chart.offsetParent || chart.dataset.state === 'drawn')"""
+
+
+def take(data: Path, folder: Path, names: list[str]) -> list[Path]:
+    """Take the pictures of the dashboards named and return their files."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     with browser.server(data, log=folder / "server.log") as (port, token), browser.chromium() as chromium:
-        for size, (width, height) in SIZES.items():
+        for name, (size, (width, height)) in itertools.product(names, SIZES.items()):
             with browser.visit(chromium, width=width, height=height) as visit:
                 page = visit.page
-                page.goto(serve.url(port, token, "campaign_targeting"))
-                page.wait_for_function(browser.DRAWN, arg=3)
-                for code, name in LANGUAGES.items():
-                    page.get_by_role("button", name=name).click()
+                page.goto(serve.url(port, token, name))
+                page.wait_for_function(SETTLED)
+                for code, language in LANGUAGES.items():
+                    page.get_by_role("button", name=language).click()
                     page.wait_for_function(f"() => document.documentElement.lang === '{code}'")
-                    for part, tall in (("top", height), ("whole", 2000)):
+                    for part, tall in (("top", height), ("whole", 2400)):
                         page.set_viewport_size({"width": width, "height": tall})
                         page.wait_for_timeout(1500)
-                        made.append(folder / f"campaign_targeting-{size}-{code}-{part}.png")
+                        made.append(folder / f"{name}-{size}-{code}-{part}.png")
                         page.screenshot(path=made[-1])
                     page.set_viewport_size({"width": width, "height": height})
+                assert visit.outside == [] and visit.errors == [], (name, visit.outside, visit.errors)
     return made
 
 
 if __name__ == "__main__":
-    for file in take(
-        Path(sys.argv[1]).absolute(), Path(sys.argv[2] if len(sys.argv) > 2 else "screenshots").absolute()
-    ):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("screenshots"))
+    parser.add_argument("--dashboard", action="append", help="may be given several times (default: all)")
+    given = parser.parse_args()
+    every = sorted(file.stem for file in browser.DASHBOARDS.glob("*.ipynb"))
+    for file in take(given.data.absolute(), given.folder.absolute(), given.dashboard or every):
         print(file)
