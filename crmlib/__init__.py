@@ -17,15 +17,24 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 __version__ = "0.1.0"
 
 _MODULES = {
+    "audiences": "crmlib.decisions.audiences",
     "call_list": "crmlib.decisions.call_list",
+    "campaigns": "crmlib.decisions.campaigns",
+    "desk": "crmlib.decisions.desk",
+    "eligibility": "crmlib.decisions.eligibility",
+    "experiments": "crmlib.decisions.experiments",
     "export": "crmlib.decisions.export",
     "features": "crmlib.features",
+    "matrices": "crmlib.decisions.matrices",
     "metrics": "crmlib.models.metrics",
+    "offers": "crmlib.decisions.offers",
     "panels": "crmlib.views.panels",
     "plots": "crmlib.views.plots",
     "propensity": "crmlib.models.propensity",
     "registry": "crmlib.models.registry",
     "samples": "crmlib.samples",
+    "segments": "crmlib.models.segments",
+    "uplift": "crmlib.models.uplift",
     "warehouse": "crmlib.warehouse",
 }
 
@@ -33,8 +42,18 @@ __all__ = ["__version__", *_MODULES]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from crmlib import features, samples, warehouse
-    from crmlib.decisions import call_list, export
-    from crmlib.models import metrics, propensity, registry
+    from crmlib.decisions import (
+        audiences,
+        call_list,
+        campaigns,
+        desk,
+        eligibility,
+        experiments,
+        export,
+        matrices,
+        offers,
+    )
+    from crmlib.models import metrics, propensity, registry, segments, uplift
     from crmlib.views import panels, plots
 
 

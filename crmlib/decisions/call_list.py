@@ -57,19 +57,21 @@ def call_lists(
     return listed[[column for column in LIST_COLUMNS if column in listed]].reset_index(drop=True)
 
 
-def permitted(consents: pd.DataFrame, customers: pd.Series, *, company: Company) -> pd.DataFrame:
-    """Return the pairs of customer and channel that may be contacted for marketing.
+def permitted(
+    consents: pd.DataFrame, customers: pd.Series, *, company: Company, purpose: str = PURPOSE
+) -> pd.DataFrame:
+    """Return the pairs of customer and channel that may be contacted for a ``purpose``.
 
     In: ``consents`` with customer_id, channel, purpose, changed_at, granted; ``customers`` all customer_ids in question.
     The latest statement on a channel decides, whether made for it or for "all"; of two at the same moment the
     objection. Without any, ``company.consent_when_missing`` decides. Out: customer_id, channel; the channels are
     those with a cost in ``company.contact_costs_minor``.
     """
-    marketing = consents[consents["purpose"] == PURPOSE]
+    about = consents[consents["purpose"] == purpose]
     every = customers.drop_duplicates()
     parts = []
     for channel in company.contact_costs_minor:
-        said = marketing[marketing["channel"].isin([channel, ALL_CHANNELS])]
+        said = about[about["channel"].isin([channel, ALL_CHANNELS])]
         said = said.assign(granted=said["granted"].astype(bool))
         last = said.sort_values(["changed_at", "granted"], ascending=[True, False], kind="stable")
         last = last.drop_duplicates("customer_id", keep="last")

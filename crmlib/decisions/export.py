@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from crmlib.decisions import watermarks
 from crmlib.errors import DataError, EnvironmentFault, UsageError
 from crmlib.store import session, tables
 from crmlib.warehouse import schema
@@ -38,6 +39,7 @@ def export(
     name: str,
     format: str = "csv",
     permitted: pd.DataFrame | None = None,
+    watermark: bool = False,
 ) -> Path:
     """Write a table below ``data/exports`` and return the file; who took what and why is on record before.
 
@@ -45,13 +47,19 @@ def export(
     numbers; ``content`` what it is (product, cut-off, versions), ``now`` the UTC time, ``name`` the beginning of the
     file's name; ``format`` "csv" (UTF-8 with BOM, all text quoted) or "xlsx". A table with contact details (columns
     whose sensitivity in the schema is "contact") needs ``permitted`` (customer_id and channel, see
-    ``call_list.permitted``), and each of its rows must be in it.
+    ``call_list.permitted``), and each of its rows must be in it. With ``watermark`` one made-up row is put among the
+    others: its customer_id (``watermarks.MARK``) and all its details are of nobody, and the record's content says which
+    it is (``content["watermark"]``), so that a file that turns up somewhere can be traced to its export.
 
     Raises UsageError for an unknown format or an empty actor or purpose, DataError for contact details without consent
     or a table too long for a sheet, EnvironmentFault where the file cannot be written. Then nothing is left behind.
     """
     _check_request(format, actor, purpose, name)
     _check_consent(table, permitted)
+    rows = len(table)
+    if watermark:
+        mark = watermarks.new(secrets.token_bytes(8))
+        table, content = watermarks.marked(table, mark), {**content, "watermark": mark}
     if format == "xlsx" and len(table) > XLSX_ROWS:
         raise DataError(f"{len(table):,} rows do not fit into one sheet of {XLSX_ROWS:,}; export as CSV")
     folder = data / "exports"
@@ -66,7 +74,7 @@ def export(
             actor=actor,
             purpose=purpose,
             content=content,
-            rows=len(table),
+            rows=rows,
             checksum=checksum,
             file=target.relative_to(data).as_posix(),
         )

@@ -162,6 +162,61 @@ def _score(given: argparse.Namespace, data: Path) -> None:
     jobs.score(data, as_of=given.as_of, model_version=given.model_version, stages=Stages())
 
 
+def _segment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="DATE", help="memberships as of this day (default: the last record)")
+    parser.add_argument("--seed", type=int, default=7)
+
+
+def _segment(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import segment_jobs
+
+    segment_jobs.segment(data, as_of=given.as_of, seed=given.seed, stages=Stages())
+
+
+def _uplift_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="DATE", help="effects as of this day (default: the last record)")
+    parser.add_argument("--seed", type=int, default=7)
+
+
+def _uplift(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import uplift_jobs
+
+    uplift_jobs.uplift(data, as_of=given.as_of, seed=given.seed, stages=Stages())
+
+
+def _offers_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget", type=float, metavar="AMOUNT", help="for all contacts, in whole units of the currency"
+    )
+    parser.add_argument(
+        "--capacity",
+        action="append",
+        default=[],
+        metavar="CHANNEL=N",
+        help="contacts a channel can make (several times)",
+    )
+    parser.add_argument("-k", type=_positive, default=1, metavar="N", help="offers a customer may get (default 1)")
+
+
+def _offers(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import offer_jobs
+
+    offer_jobs.offers(
+        data,
+        budget_minor=None if given.budget is None else round(given.budget * 100),
+        capacities=dict(map(_capacity, given.capacity)) or None,
+        k=given.k,
+        stages=Stages(),
+    )
+
+
+def _capacity(text: str) -> tuple[str, int]:
+    channel, _, number = text.partition("=")
+    if not channel or not number.isdigit():
+        raise UsageError(f"--capacity is {text!r}; write CHANNEL=N, for example call=500")
+    return channel, int(number)
+
+
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebook", type=Path, help="the notebook, or the name of one in notebooks/")
     parser.add_argument(
@@ -242,6 +297,9 @@ COMMANDS = [
     Command("check", "quality and freshness of the data", _check_arguments, _check),
     Command("train", "fit, calibrate and test the propensity model of every product", _train_arguments, _train),
     Command("score", "score every customer and make the call lists", _score_arguments, _score),
+    Command("segment", "who belongs to which segment, now and in the quarters before", _segment_arguments, _segment),
+    Command("uplift", "what a contact adds, by product and channel, from past campaigns", _uplift_arguments, _uplift),
+    Command("offers", "the best offers for all customers under capacities and a budget", _offers_arguments, _offers),
     Command("run", "execute a notebook with parameters", _run_arguments, _run),
     Command("dashboards", "serve the dashboards", _serve_arguments, _dashboards),
     Command("lab", "open JupyterLab", _lab_arguments, _lab),

@@ -1,4 +1,4 @@
-"""The main job on a made-up bank: sample, load, check, train, score, notebooks."""
+"""The main job on a made-up bank: sample, load, check, segment, train, score, offers, notebooks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from crmlib import __version__, paths, samples, warehouse
 from crmlib.errors import RunError, UsageError
-from crmlib.runs import jobs, servers
+from crmlib.runs import jobs, offer_jobs, uplift_jobs
 from crmlib.runs.stages import Stages, shown, size
 from crmlib.warehouse import quality
 
 FEWEST_CUSTOMERS = 2000
-_MADE_BY_THE_DEMO = ("warehouse", "models", "scores", "lists", "exports", "quarantine", "staging", "runs")
+_MADE_BY_THE_DEMO = (
+    *("warehouse", "models", "scores", "segments", "lists", "offers", "decisions", "campaigns", "exports"),
+    *("quarantine", "staging", "runs"),
+)
 
 
 def run(data: Path, *, customers: int, seed: int) -> Stages:
@@ -36,20 +42,22 @@ def run(data: Path, *, customers: int, seed: int) -> Stages:
             found = quality.summary(quality.check(wh.snapshot(jobs.last_day(wh))))
             stage.say(f"{int(found['rows'].sum()):,} rows in {int((found['rows'] > 0).sum())} tables")
             stage.say(f"{len(quality.quarantine(data)):,} findings in quarantine")
-        started = [_start("01_data_quality", data)]  # needs no model, so it runs beside the training
-        try:
+        with _beside(data) as beside:  # what does not wait for the next stage runs beside it
+            segments = beside("segment")
+            notebooks = [beside("run", "01_data_quality"), beside("run", "03_segments")]
             jobs.train(data, stages=stages, seed=seed)
             jobs.score(data, stages=stages)
+            notebooks += [beside("run", "05_campaign_effect"), beside("run", "02_propensity")]
+            with stages.stage("segments", "made beside the training") as stage:
+                for line in segments.result():
+                    stage.say(line)
+            uplift_jobs.uplift(data, stages=stages, seed=seed)
+            offer_jobs.offers(data, stages=stages)
             with stages.stage("notebooks", "executed through papermill") as stage:
-                started.append(_start("02_propensity", data))
-                for process in started:
-                    _finish(process)
-                stage.say(f"{len(started)} executed copies in {shown(data / 'runs')}")
-        finally:
-            for process in started:
-                if process.poll() is None:
-                    process.terminate()
-                    process.communicate()
+                notebooks.append(beside("run", "04_next_best_offer"))
+                for notebook in notebooks:
+                    notebook.result()
+                stage.say(f"{len(notebooks)} executed copies in {shown(data / 'runs')}")
     print(f"\n{stages.seconds:.0f} s in all, of which:")
     for one in sorted(stages.done, key=lambda stage: -stage.seconds)[:4]:
         print(f"  {one.name:<10} {one.seconds:5.1f} s")
@@ -81,15 +89,26 @@ def _sample(data: Path, *, customers: int, seed: int) -> samples.Sample:
     return sample
 
 
-def _start(name: str, data: Path) -> subprocess.Popen[str]:
-    """Start `crm run` on a notebook in a process of its own."""
-    notebook = servers.project_folder("notebooks") / f"{name}.ipynb"
-    command = [sys.executable, "-m", "crmlib.cli", "run", "--data", str(data), str(notebook)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@contextmanager
+def _beside(data: Path) -> Iterator[Callable[..., Future[list[str]]]]:
+    """Run `crm` commands in processes of their own, one after the other; leaving ends the one that still runs."""
+    running: set[subprocess.Popen[str]] = set()
 
+    def run(*arguments: str) -> list[str]:
+        command = [sys.executable, "-m", "crmlib.cli", arguments[0], "--data", str(data), *arguments[1:]]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        running.add(process)
+        lines = process.communicate()[0].strip().splitlines()
+        running.discard(process)
+        if process.returncode:
+            raise RunError((lines or [f"crm {' '.join(arguments)} failed"])[-1].removeprefix("crm: "))
+        return [" ".join(line.split()) for line in lines if " … " not in line]
 
-def _finish(process: subprocess.Popen[str]) -> None:
-    """Wait for a notebook; raises RunError with its own sentence where it failed."""
-    output = process.communicate()[0].strip()
-    if process.returncode:
-        raise RunError((output.splitlines() or ["a notebook failed"])[-1].removeprefix("crm: "))
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield lambda *arguments: pool.submit(run, *arguments)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(running):
+            process.terminate()
+        pool.shutdown()

@@ -31,6 +31,9 @@ currency = "EUR"
 time_zone = "UTC"
 holidays = [{holidays}]
 consent_when_missing = "refused"
+horizon_months = 24
+annual_discount = 0.10
+monthly_retention = 0.99
 
 [contact_costs_minor]
 call = 500
@@ -38,6 +41,48 @@ mail = 100
 email = 2
 sms = 8
 branch = 400
+
+[contact_minutes]
+call = 8
+branch = 20
+
+[product_retention]
+mortgage = 0.997
+pension_plan = 0.995
+deposit = 0.97
+
+[levers]
+fund_plan = 1.2
+
+[capacities]
+call = {calls}
+mail = {letters}
+
+[contact_policy]
+ignored_contacts = 3
+ignored_within_days = 180
+silent_days = 120
+complaint_days = 14
+quiet_hours = ["20:00-09:00"]
+quiet_weekdays = ["sunday"]
+quiet_holidays = true
+quiet_channels = ["call", "sms"]
+
+[[contact_policy.limits]]
+per = "customer"
+contacts = 2
+days = 30
+
+[[contact_policy.limits]]
+per = "customer"
+channel = "call"
+contacts = 1
+days = 90
+
+[[contact_policy.limits]]
+per = "household"
+contacts = 3
+days = 30
 """
 
 
@@ -116,7 +161,9 @@ def _write(folder: Path, customers: int, months: int, *, seed: int, progress: bo
             bar.update(size)
     years = range(DEFAULT_END.year - -(-months // 12), DEFAULT_END.year + 1)
     holidays = ", ".join(f'"{year}-{day}"' for year in years for day in ("01-01", "05-01", "12-25"))
-    (folder / "company.toml").write_text(_COMPANY.format(holidays=holidays), encoding="utf-8")
+    # A contact centre and a post room that reach a small part of the customers in a month.
+    capacities = {"calls": customers // 50, "letters": customers // 10}
+    (folder / "company.toml").write_text(_COMPANY.format(holidays=holidays, **capacities), encoding="utf-8")
     mark = {"sample": "bank", "customers": customers, "months": months, "seed": seed}
     (folder / _MARK).write_text(json.dumps(mark), encoding="utf-8")
 

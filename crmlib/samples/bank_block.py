@@ -21,6 +21,10 @@ WARM_UP = 4
 """Quarters simulated before the records begin, so that habits and contracts have a past."""
 
 
+HOLD_OUT = 0.025
+"""Share of the customers whom no campaign ever selects, drawn at random: the universal hold-out."""
+
+
 @dataclass(frozen=True)
 class Block:
     """What a block left behind: ``rows`` for the bank's files, ``truth`` for the tables that no model may read."""
@@ -35,8 +39,12 @@ class Block:
 
     def stream(self, purpose: int) -> np.random.Generator:
         """Return a stream of random numbers of the block's own, for what is drawn after the simulation."""
-        key = (*self.seed.spawn_key, purpose)
-        return np.random.default_rng(np.random.SeedSequence(self.seed.entropy, spawn_key=key))
+        return _stream(self.seed, purpose)
+
+
+def _stream(seed: np.random.SeedSequence, purpose: int) -> np.random.Generator:
+    """Return a stream beside the main one, which takes no number from it. Purposes: 1 and 2 files, 3 the hold-out."""
+    return np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, purpose)))
 
 
 def calendar(months: int, *, end: str) -> list[Quarter]:
@@ -64,6 +72,7 @@ def simulate(
     begin, start, end = over[0].first, over[WARM_UP].first, over[-1].last + 1
     people = population.people(rng, size, first=number * SIZE, begin=begin, start=start, end=end)
     state = population.first_state(rng, people, begin=begin)
+    held_out = _held_out(seed, people)
     rows: dict[str, list[Rows]] = {}
     truth: dict[str, list[Rows]] = {}
     for position, quarter in enumerate(over):
@@ -72,7 +81,8 @@ def simulate(
             _add(rows, "children", _first_children(rng, people, state, at=start))
             known = np.flatnonzero(people.since < start)
             _add(rows, "clients", _client_rows(people, state, known, people.since[known]))
-        recorded, found = _quarter(rng, people, state, quarter=quarter, running=running)
+            _add(rows, "held_out", events.held_out(people, state, held_out, start=start))
+        recorded, found = _quarter(rng, people, state, quarter=quarter, running=running, held_out=held_out)
         for name, part in recorded.items():
             _add(rows, name, part)
         for name, part in found.items():
@@ -80,12 +90,24 @@ def simulate(
     return Block(number, seed, end * events.DAY, people, state, _join(rows), _join(truth))
 
 
+def _held_out(seed: np.random.SeedSequence, people: People) -> NDArray[np.bool_]:
+    """Return who is in the universal hold-out; both records of a person are, or neither."""
+    drawn = _stream(seed, 3).random(people.size) < HOLD_OUT
+    return np.where(people.twin >= 0, drawn[people.twin], drawn)
+
+
 def _quarter(
-    rng: np.random.Generator, people: People, state: State, *, quarter: Quarter, running: list[tuple[int, Campaign]]
+    rng: np.random.Generator,
+    people: People,
+    state: State,
+    *,
+    quarter: Quarter,
+    running: list[tuple[int, Campaign]],
+    held_out: NDArray[np.bool_],
 ) -> tuple[dict[str, Rows], dict[str, Rows]]:
     """Live through one quarter; return what is recorded and what is true of it."""
     campaigns = [campaign for _, campaign in running]
-    outcome = quarters.decide(rng, people, state, quarter=quarter, campaigns=campaigns)
+    outcome = quarters.decide(rng, people, state, quarter=quarter, campaigns=campaigns, held_out=held_out)
     known = state.holdings.customer.size
     quarters.settle(rng, people, state, outcome, quarter=quarter)
     changed, born = quarters.live(rng, people, state, quarter=quarter)

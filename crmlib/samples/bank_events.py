@@ -277,6 +277,12 @@ def campaign_rows(
     return _joined(members), _joined(contacts)
 
 
+def held_out(people: People, state: State, chosen: NDArray[np.bool_], *, start: int) -> Rows:
+    """Return the members of the universal hold-out: when each was put in, as records begin or on joining."""
+    who = np.flatnonzero(chosen & ((state.left == 0) | (state.left >= start)))
+    return {"customer": who, "assigned": np.maximum(people.since[who], start).astype(np.int64) * DAY + 21_600}
+
+
 def _joined(parts: list[Rows]) -> Rows:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 

@@ -13,7 +13,7 @@ from crmlib.samples.bank_block import Block
 from crmlib.samples.bank_columns import contract_ids, customers, days, major, moments, numbers, pick, row_ids
 from crmlib.samples.bank_model import CATEGORIES, CHURN_REASONS, CONTACT_KINDS
 from crmlib.samples.bank_quarter import Campaign
-from crmlib.samples.bank_reference import BRANCHES, OPERATORS, branch_ids, employee_ids
+from crmlib.samples.bank_reference import BRANCHES, HOLD_OUT_ID, OPERATORS, branch_ids, employee_ids
 
 RUSSIAN_DATE = "%d.%m.%Y"
 
@@ -238,11 +238,14 @@ def permissions(block: Block) -> pa.Table:
 
 
 def members(block: Block, campaigns: list[Campaign]) -> pa.Table:
-    """Return the members of campaigns, control groups included."""
-    rows = block.rows["members"]
+    """Return the members of campaigns, control groups and the universal hold-out included."""
+    rows, kept = block.rows["members"], block.rows["held_out"]
+    none = np.zeros(kept["customer"].size, dtype=np.int64)
+    more = {**dict.fromkeys(rows, none), **kept, "campaign": none + len(campaigns), "arm": none - 1}
+    rows = {name: np.concatenate([rows[name], more[name]]) for name in rows}
     return pa.table(
         {
-            "campaign": pick([campaign.campaign_id for campaign in campaigns], rows["campaign"]),
+            "campaign": pick([*[campaign.campaign_id for campaign in campaigns], HOLD_OUT_ID], rows["campaign"]),
             "client": customers(block, rows["customer"]),
             "chosen_at": moments(rows["assigned"]),
             "arm": pick(("control", *CONTACT_KINDS), np.maximum(rows["arm"], 0)),

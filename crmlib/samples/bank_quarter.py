@@ -57,9 +57,18 @@ class Outcome:
 
 
 def decide(
-    rng: np.random.Generator, people: People, state: State, *, quarter: Quarter, campaigns: list[Campaign]
+    rng: np.random.Generator,
+    people: People,
+    state: State,
+    *,
+    quarter: Quarter,
+    campaigns: list[Campaign],
+    held_out: NDArray[np.bool_],
 ) -> Outcome:
-    """Draw contacts, purchases and departures of a quarter from the state at its start, with their true probabilities."""
+    """Draw contacts, purchases and departures of a quarter from the state at its start, with their true probabilities.
+
+    Who is ``held_out`` is selected for no campaign.
+    """
     given = model.drivers(people, state, at=quarter.first)
     able = model.eligible(people, state, at=quarter.first)
     odds = model.log_odds(people, state, given, season=quarter.season)
@@ -67,7 +76,7 @@ def decide(
     strength = np.array([product.contact for product in catalogue.PRODUCTS])
     quiet = _probability(odds)
     called = np.stack([_probability(odds + effects[:, [kind]] * strength) for kind in range(3)])
-    chosen = _chosen(people, given, able, quarter=quarter, campaigns=campaigns)
+    chosen = _chosen(people, given, able & ~held_out[:, None], quarter=quarter, campaigns=campaigns)
     arm = _assign(rng, chosen, campaigns)
     hazards = model.churn_hazards(people, state, given, at=quarter.first)
     left, reason, leaving = _departures(rng, people, state, hazards, quarter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ OPERATORS = 24
 
 PER_QUARTER = 8
 """Campaigns in a quarter."""
+
+HOLD_OUT_ID = "universal-holdout"
+"""Campaign id of the universal hold-out, whose members are all left alone by every campaign."""
 
 _SPLITS = {
     "accounts": (0.2, 0.3, 0.5),
@@ -109,20 +113,22 @@ def products(first: int) -> pa.Table:
             ),
             "needs": pa.array([p.requires or None for p in listed], pa.string()),
             "several": ["Y" if p.repeatable else "N" for p in listed],
+            "per_quarter": pa.array([p.supply for p in listed], pa.int64()),
+            "more": pa.array([json.dumps(p.attributes) if p.attributes else None for p in listed], pa.string()),
         }
     )
 
 
 def substitutes() -> pa.Table:
     """Return which product can take the place of which."""
-    pairs = [(p.product_id, other) for p in catalogue.PRODUCTS for other in p.substitutes]
-    return pa.table(
-        {
-            "code": [one for one, _ in pairs],
-            "other": [other for _, other in pairs],
-            "kind": ["alternative"] * len(pairs),
-        }
-    )
+    pairs = [
+        (p.product_id, other, kind)
+        for p in catalogue.PRODUCTS
+        for kind, others in (("alternative", p.substitutes), ("substitute", p.replaced_by))
+        for other in others
+    ]
+    code, other, kind = (list(column) for column in zip(*pairs, strict=True))
+    return pa.table({"code": code, "other": other, "kind": kind})
 
 
 def offices() -> pa.Table:
@@ -161,21 +167,23 @@ def staff(rng: np.random.Generator, *, first: int, last: int) -> pa.Table:
 
 
 def campaign_list(campaigns: list[Campaign], *, over: list[Quarter]) -> pa.Table:
-    """Return the campaigns with their products, main channels and dates."""
+    """Return the campaigns with their products, main channels and dates; the last is the universal hold-out."""
     chosen = [catalogue.PRODUCTS[campaign.product] for campaign in campaigns]
     periods = [over[campaign.quarter] for campaign in campaigns]
+    firsts, lasts = [period.first for period in periods], [period.last for period in periods]
     return pa.table(
         {
-            "campaign": [campaign.campaign_id for campaign in campaigns],
+            "campaign": [*[campaign.campaign_id for campaign in campaigns], HOLD_OUT_ID],
             "title": [
                 f"{product.name} {np.datetime64(period.first, 'D').astype('datetime64[M]')}"
                 for product, period in zip(chosen, periods, strict=True)
-            ],
-            "goal": ["sell"] * len(campaigns),
-            "product_code": [product.product_id for product in chosen],
-            "way": [CONTACT_KINDS[int(np.argmax(campaign.split))].upper() for campaign in campaigns],
-            "starts": pa.array([period.first for period in periods], pa.int32()).cast(pa.date32()),
-            "ends": pa.array([period.last for period in periods], pa.int32()).cast(pa.date32()),
-            "budget": [5_000.0] * len(campaigns),
+            ]
+            + ["Universal hold-out"],
+            "goal": ["sell"] * len(campaigns) + ["holdout"],
+            "product_code": pa.array([*[product.product_id for product in chosen], None], pa.string()),
+            "way": [*[CONTACT_KINDS[int(np.argmax(campaign.split))].upper() for campaign in campaigns], None],
+            "starts": pa.array([*firsts, over[0].first], pa.int32()).cast(pa.date32()),
+            "ends": pa.array([*lasts, over[-1].last], pa.int32()).cast(pa.date32()),
+            "budget": [*[5_000.0] * len(campaigns), None],
         }
     )

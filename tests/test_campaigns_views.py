@@ -1,0 +1,86 @@
+"""What the campaigns dashboard shows, without a browser: calendar, answers, clashes, progress, effects."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import made_campaigns
+import pytest
+from made_campaigns import NOW, plan
+
+from crmlib.decisions import campaigns
+from crmlib.errors import NotFoundError
+from crmlib.views import campaign_words, campaigns_data, plots_campaigns, texts
+from crmlib.views.campaigns import Panel
+
+EN, RU = texts.speak("en"), texts.speak("ru")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("campaigns")
+    made_campaigns.folder(folder)
+    made_campaigns.with_past(folder)
+    row = campaigns.draft(folder, plan(name="Other draft", capacities={"call": 9}), now=NOW)
+    assert row.state == "draft"
+    return folder
+
+
+def test_plans_and_past_campaigns_stand_in_one_calendar(data: Path) -> None:
+    loaded = campaigns_data.load(data)
+    table = campaigns_data.calendar_table(loaded).set_index("campaign_id")
+    assert table["state"].to_dict() == {"2026-01-other-draft": "draft", "K1": "past"}
+    assert campaigns_data.measurable(loaded)["campaign_id"].tolist() == ["K1"]
+    figure = plots_campaigns.gantt(table.reset_index(), words={}, today=dt.date(2026, 1, 1))
+    days = {bar.name: bar.x[0] / 86_400_000 for bar in figure.data}
+    assert days == {"past": 62, "draft": 26}, "from the first to the last day, both included"
+
+
+def test_a_plan_is_answered_with_its_clashes(data: Path) -> None:
+    loaded = campaigns_data.load(data)
+    given = plan(capacities={"call": 9})
+    answer = campaigns_data.ask(loaded, given, today=NOW.date())
+    found = campaigns_data.clashes(loaded, given, answer).set_index("kind")
+    assert found["number"].to_dict() == {"customers": answer.members, "product": 0, "capacity": 9}
+    assert campaign_words.clash(EN, {**found.loc["capacity"], "kind": "capacity"}, products={}) == (
+        "Same channel is full",
+        "call: 9 contacts a day too many",
+    )
+    later_ = plan(starts_on=dt.date(2026, 3, 2), ends_on=dt.date(2026, 3, 6))
+    assert campaigns_data.clashes(loaded, later_, campaigns_data.ask(loaded, later_, today=NOW.date())).empty
+
+
+def test_an_old_campaign_is_measured_for_good(data: Path) -> None:
+    found = campaigns_data.measure(campaigns_data.load(data), "K1")
+    assert found.final and found.complete_on == dt.date(2025, 9, 28) and found.contaminated == 0
+    buyers = found.effects.set_index("measure").loc["conversions"]
+    assert buyers["low"] < 0.25 < buyers["high"] and buyers["low"] > 0, "35% against 10% bought"
+    last = found.progress.groupby("arm").tail(1).set_index("arm")
+    assert last.loc["call", "contacted"] == last.loc["call", "members"]
+
+
+def test_the_panel_says_what_is_wrong_in_words_and_keeps_its_settings(data: Path) -> None:
+    panel = Panel(data, "en")
+    assert "no audience is chosen" in panel.trouble.value
+    panel._asked({"audience": "1", "product": "deposit", "part": "plan"})
+    assert panel.form.audience.value == 1 and panel.form.arms[0].product.value == "deposit"
+    assert "name is empty" in panel.trouble.value and panel.tiles.value == ""
+    with pytest.raises(NotFoundError, match="There is no saved audience 99"):
+        panel._asked({"audience": "99"})
+    panel.form.name.value, panel.form.goal.value, panel.form.owner.value = "A", "b", "c"
+    assert panel.trouble.value == "" and "Take part" in panel.tiles.value
+    settings = panel.frame._settings()
+    panel.form.name.value, panel.part.value = "changed", "effect"
+    assert "€" in panel.sentence.value
+    panel._apply(settings)
+    assert (panel.form.name.value, panel.part.value) == ("A", "plan")
+    panel.frame.language.value = "ru"
+    assert "Участвуют" in panel.tiles.value and "календарь" not in panel.frame._trouble.value
+
+
+def test_every_reason_has_words() -> None:
+    assert campaign_words.refusal(EN, "limit_customer") == "contacted often enough"
+    assert campaign_words.refusal(RU, "no_consent") == "нет согласия на этот канал"
+    assert campaign_words.refusal(EN, "moon_phase") == "another rule of the product"
+    assert campaign_words.state(RU, "draft") == "черновик" and campaign_words.arm(EN, "control") == "control group"

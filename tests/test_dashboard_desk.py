@@ -1,0 +1,205 @@
+"""The offer desk in a real browser: look a customer up, refuse an offer, reload; and what it says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import browser
+import made_desk
+import pytest
+
+from crmlib.decisions import desk_events
+from crmlib.decisions.desk_offers import Avoid
+from crmlib.decisions.rules import KINDS, MAY_BE_UNKNOWN
+from crmlib.views import desk_words, offer_desk, offer_desk_data, plots_desk, serve, texts
+
+EN, RU = texts.speak("en"), texts.speak("ru")
+needs_browser = pytest.mark.skipif(browser.program() is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_desk.make(tmp_path_factory.mktemp("desk"))
+
+
+def panel(data: Path, customer: str = "", language: str = "en") -> offer_desk.Panel:
+    return offer_desk.Panel(data, customer, language)
+
+
+def trouble(made: offer_desk.Panel) -> str:
+    return str(made.frame._trouble.value)
+
+
+# ---------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize("say", [EN, RU], ids=["en", "ru"])
+def test_every_reason_against_an_offer_has_words(say: texts.Language) -> None:
+    ours = ("offer_refused", "offer_accepted", "offer_later", "offer_ignored")
+    told: dict[str, Any] = {
+        "years": 21,
+        "months": 6,
+        "minor": 100,
+        "times": 2,
+        "product_id": "card",
+        "on": made_desk.AS_OF,
+    }
+    told |= {"document": "income", "column": "region"}
+    for code in (*KINDS, *MAY_BE_UNKNOWN.values(), *ours):
+        if code == "customer_left":
+            continue  # the desk does not open for who has left
+        words = desk_words.why_not(say, Avoid("x", {"code": code, **told}), {"card": "Card"}, currency="EUR")
+        assert words and code not in words and "{" not in words, code
+
+
+def test_names_are_initials_until_they_are_asked_for(data: Path) -> None:
+    made = panel(data, made_desk.FAMILY)
+    assert "M. S." in made.who.value and "Silva" not in made.who.value
+    made.names.value = True
+    assert "Maria Silva" in made.who.value
+    made.number.value = made_desk.HELD_OUT
+    assert "Silva" not in made.who.value, "the next customer is hidden again"
+
+
+def test_markup_in_the_data_stays_text(data: Path) -> None:
+    made = panel(data, made_desk.FAMILY)
+    shown = [made.who.value, *[card.text.value for card in made.offers], *[one.value for one in made.sections.values()]]
+    assert "<b>plan" not in "".join(shown) and any("&lt;b&gt;plan" in one for one in shown)
+    assert "<b>" not in made.chart.spec
+
+
+@pytest.mark.parametrize(
+    ("customer", "words"),
+    [
+        ("nobody", "There is no customer nobody; check the number."),
+        (made_desk.LEFT, "Customer F0003 has left; there is nobody to serve."),
+    ],
+)
+def test_an_unknown_customer_clears_the_screen(data: Path, customer: str, words: str) -> None:
+    made = panel(data, made_desk.FAMILY)
+    made.number.value = customer
+    assert words in trouble(made) and made.prompt is None and made.body.layout.display == "none"
+    assert "M. S." not in made.who.value
+
+
+def test_who_is_not_to_be_sold_to_is_served_with_a_note(data: Path) -> None:
+    made = panel(data, made_desk.OBJECTOR)
+    assert "objected to profiling: serve, do not sell" in made.who.value
+    assert made.selling.layout.display == "none" and made.body.layout.display == ""
+    made.mode.value = "match"
+    assert "objected to profiling" in trouble(made)
+
+
+def test_without_a_model_there_is_service_and_one_sentence(data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import sqlalchemy as sa
+
+    from crmlib.store import session, tables
+
+    shutil.copytree(data, tmp_path / "data")
+    with session.session(tmp_path / "data") as store:
+        store.execute(sa.delete(tables.Model))
+        store.commit()
+    made = panel(tmp_path / "data", made_desk.FAMILY)
+    assert "No model is trained yet" in made.who.value and "Mortgage" in made.who.value
+    made.mode.value = "match"
+    assert "The product match needs a model" in trouble(made)
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
+    assert "there is no warehouse here" in trouble(panel(tmp_path))
+
+
+def test_answers_typed_change_the_list_and_the_next_question(data: Path) -> None:
+    made = panel(data)
+    made.mode.value = "match"
+    part = made.match
+    assert "Ask next:" in part.ask.value and "Somebody new" in part.about.value
+    before = part.chart.spec
+    part.controls["income_minor"].value = "4900"
+    part.controls["plan"].value = "loans"
+    assert part.chart.spec != before and trouble(made) == ""
+    part.controls["age_years"].value = "old"
+    assert "answer with a number from 0 to 120" in trouble(made)
+    part.clear.click()
+    assert part.controls["age_years"].value == "" and trouble(made) == ""
+    made.mode.value = "desk"
+    made.number.value = made_desk.FAMILY
+    made.mode.value = "match"
+    assert "on record: €3,000" in part.controls["income_minor"].placeholder
+
+
+def test_the_timeline_has_a_lane_for_each_kind_of_event(data: Path) -> None:
+    made = panel(data, made_desk.FAMILY)
+    assert made.prompt is not None and made.loaded is not None
+    events = offer_desk_data.timeline(EN, made.prompt, made.loaded.names)
+    assert set(events["lane"]) == {"contact_in", "contact_out", "application", "contract"}
+    drawn = plots_desk.timeline(events, lanes=[(code, desk_words.lane(EN, code)) for code in plots_desk.LANES])
+    assert sum(len(trace.x) for trace in drawn.data) == len(events)
+
+
+# ---------------------------------------------------------------- the browser
+
+
+@pytest.fixture(scope="module")
+def served(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+    with browser.server(data, log=tmp_path_factory.mktemp("log") / "server.log") as (port, token):
+        yield port, token
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser.chromium() as found:
+        yield found
+
+
+@needs_browser
+def test_an_offer_refused_is_not_made_again_after_a_reload(chromium: Any, served: tuple[int, str], data: Path) -> None:
+    with browser.visit(chromium) as visit:
+        page = visit.page
+        page.goto(serve.url(*served, "offer_desk"))
+        page.get_by_text("Type a customer number and press Enter.").wait_for()
+        number = page.locator(".crm-controls input[type=text]").first
+        number.fill(made_desk.FAMILY)
+        number.press("Enter")
+        page.get_by_text("Application pending: Mortgage").wait_for()
+        page.wait_for_function(browser.DRAWN, arg=1)
+        assert "Silva" not in page.content(), "names are hidden until asked for"
+        offers = page.locator(".desk-offer:visible h2").all_inner_texts()
+        assert len(offers) == 3
+        product = offers[1].split(". ", 1)[1]
+        page.locator(".desk-offer:visible").nth(1).get_by_role("button", name="Declined").click()
+        page.get_by_text(f"Stored: {product}, the customer declined.").wait_for()
+        said = desk_events.of_customer(data, made_desk.FAMILY, before=made_desk.NOW.replace(year=2100))
+        assert [(one.outcome, one.channel) for one in said] == [("refused", "call")]
+        page.goto(serve.url(*served, "offer_desk") + f"&customer={made_desk.FAMILY}")
+        page.get_by_text("Application pending: Mortgage").wait_for()
+        assert product not in " ".join(page.locator(".desk-offer:visible h2").all_inner_texts())
+        before = page.locator('.crm-card:has(h2:text-is("Offered before"))')
+        assert product in before.inner_text() and "the customer declined" in before.inner_text()
+        assert product in page.locator('.crm-card:has(h2:text-is("Do not offer"))').inner_text()
+        assert visit.errors == [] and visit.outside == []
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (820, 1180)])
+def test_nothing_is_cut_off_and_everything_is_russian(
+    chromium: Any, served: tuple[int, str], width: int, height: int
+) -> None:
+    with browser.visit(chromium, width=width, height=height) as visit:
+        page = visit.page
+        page.goto(serve.url(*served, "offer_desk") + f"&customer={made_desk.FAMILY}&language=ru")
+        page.get_by_text("Заявка на рассмотрении: Mortgage").wait_for()
+        page.wait_for_function(browser.DRAWN, arg=1)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+        cut = page.evaluate(
+            "() => [...document.querySelectorAll('.crm-panel button')].filter(b => b.offsetParent && b.scrollWidth > b.clientWidth + 1).map(b => b.innerText)"
+        )
+        assert cut == []
+        page.get_by_role("button", name="Подбор продукта").click()
+        page.locator(".desk-ask").wait_for()
+        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+        assert visit.errors == [] and visit.outside == []
