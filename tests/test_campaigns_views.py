@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import made_campaigns
+import pandas as pd
 import pytest
 from made_campaigns import NOW, plan
 
@@ -84,3 +85,10 @@ def test_every_reason_has_words() -> None:
     assert campaign_words.refusal(RU, "no_consent") == "нет согласия на этот канал"
     assert campaign_words.refusal(EN, "moon_phase") == "another rule of the product"
     assert campaign_words.state(RU, "draft") == "черновик" and campaign_words.arm(EN, "control") == "control group"
+
+
+def test_the_picture_of_refusals_adds_up_the_rare_reasons() -> None:
+    rows = {"arm": ["a"] * 8, "code": ["", *"bcdefgh"], "customers": [100, 9, 8, 7, 6, 5, 4, 3]}
+    figure = plots_campaigns.refusals(pd.DataFrame(rows), audience=142, words={"": "can be contacted"})
+    drawn = {bar.name: bar.x[0] for bar in figure.data}
+    assert drawn == {"can be contacted": 100, "b": 9, "c": 8, "d": 7, "e": 6, "other reasons": 12}

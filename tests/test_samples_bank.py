@@ -175,6 +175,7 @@ def test_every_pair_of_the_truth_could_buy(
 
 def test_treated_and_control_groups_bought_as_planted(sample: samples.Sample, purchases: pd.DataFrame) -> None:
     members = pd.read_csv(sample.folder / "campaign_members.csv", dtype={"client": str})
+    members = members[members["campaign"] != bank_reference.HOLD_OUT_ID]
     campaigns = pd.read_csv(sample.folder / "campaigns.csv", parse_dates=["starts"])
     members = members.merge(campaigns, on="campaign", validate="many_to_one")
     members["as_of"] = members["starts"] - pd.Timedelta(days=1)
@@ -232,11 +233,15 @@ def test_the_truth_of_a_quarter_reads_only_the_state_at_its_start() -> None:
     people = bank_population.people(rng, 400, first=0, begin=begin, start=quarter.first, end=over[-1].last)
     state = bank_population.first_state(rng, people, begin=begin)
     campaigns = bank_reference.plan(rng, quarters=1)
+    held_out = np.arange(400) % 40 == 0
     before = {name: np.copy(getattr(state, name)) for name in ("counts", "liquid", "visits", "contacted", "left")}
     one, other = (
-        bank_quarter.decide(np.random.default_rng(seed), people, state, quarter=quarter, campaigns=campaigns)
+        bank_quarter.decide(
+            np.random.default_rng(seed), people, state, quarter=quarter, campaigns=campaigns, held_out=held_out
+        )
         for seed in (2, 3)
     )
+    assert held_out.any() and not one.arm[held_out].any()
     for name, rows in one.truth.items():
         for column, values in rows.items():
             np.testing.assert_array_equal(values, other.truth[name][column])
@@ -306,6 +311,7 @@ def test_contacts_keep_to_the_consents(sample: samples.Sample) -> None:
     objecting = said[(said["purpose"] == "profiling") & (said["yes_no"] == "N")]
     assert 0.005 < objecting["client"].nunique() / CUSTOMERS < 0.016
     members = pd.read_csv(sample.folder / "campaign_members.csv", dtype={"client": str}, parse_dates=["chosen_at"])
+    members = members[members["campaign"] != bank_reference.HOLD_OUT_ID]
     last = objecting.groupby("client")["stated_at"].min().reindex(members["client"]).to_numpy()
     assert not (last < members["chosen_at"].to_numpy()).any()
     treated = members[members["is_control"] == "N"].merge(

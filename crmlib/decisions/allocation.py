@@ -109,8 +109,7 @@ def _priced(problem: Problem, *, customers: int, seed: int) -> tuple[np.ndarray,
         return start, curvature
     dual = pricing.Dual(problem)
     dual.at(start)
-    pricing.by_newton(dual, curvature, top=top, rounds=12, tolerance=1e-8)
-    return dual.points[dual.best], curvature
+    return pricing.by_newton(dual, curvature, top=top, rounds=12, tolerance=1e-8), curvature
 
 
 def _pool(problem: Problem, prices: np.ndarray, curvature: np.ndarray, *, customers: int, size: int) -> np.ndarray:
@@ -120,6 +119,8 @@ def _pool(problem: Problem, prices: np.ndarray, curvature: np.ndarray, *, custom
     if not len(prices):
         return np.zeros(0, int)
     steps = size / (2 * len(prices)) / np.maximum(np.diag(curvature), 1e-12)
+    # Below this share of a price single floats do not tell two prices apart.
+    steps = np.maximum(steps, 5e-6 * prices)
     # A price of zero has nothing to be repaired: what it stands for is not used up.
     return repair.undecided(problem, prices, np.where(prices > 0, np.minimum(steps, prices), 0), size=size)
 

@@ -16,6 +16,7 @@ from scipy.optimize import linprog, nnls
 from crmlib.decisions import allocation_inner as inner
 from crmlib.decisions.allocation_inner import Chunk, Problem
 
+_PRECISION = 3e-7
 _STEP = 0.05  # share of a price over which curvature is measured: enough customers change their minds within it
 
 
@@ -160,22 +161,26 @@ def curvature(problem: Problem, prices: np.ndarray, top: np.ndarray) -> np.ndarr
     return (axes * np.maximum(level, floor)) @ axes.T / np.outer(top, top)
 
 
-def by_newton(dual: Dual, matrix: np.ndarray, *, top: np.ndarray, rounds: int, tolerance: float) -> None:
-    """Lower the dual by Newton steps with the given second derivatives from its best point on.
+def by_newton(dual: Dual, matrix: np.ndarray, *, top: np.ndarray, rounds: int, tolerance: float) -> np.ndarray:
+    """Lower the dual by Newton steps with the given second derivatives from its best point on; return where it ends.
 
     Done when a step promises no more than ``tolerance`` of the dual, and what has a price is used up or overdrawn by so
     little that it is worth no more than a hundred times that: the repair can then make up for it.
     """
     lower = np.linalg.cholesky(matrix * np.outer(top, top))
-    damping = 1.0
+    damping, here = 1.0, dual.best
     for _ in range(rounds):
-        best = dual.best
-        centre, bound, slope = dual.points[best], dual.bounds[best], dual.slopes[best]
+        centre, bound, slope = dual.points[here], dual.bounds[here], dual.slopes[here]
         root = lower * np.sqrt(damping)
         target, _ = nnls(root.T, root.T @ (centre / top) - np.linalg.solve(root, slope * top))
         step = target * top - centre
-        promised = -(slope @ step) / 2
-        if promised <= tolerance * abs(bound) and centre @ np.abs(slope) <= 100 * tolerance * abs(bound):
-            return
+        promised, unsettled = -(slope @ step) / 2, float(centre @ np.abs(slope))
+        if promised <= tolerance * abs(bound) and unsettled <= 100 * tolerance * abs(bound):
+            break
         found = dual.at(centre + step)
-        damping *= 0.7 if bound - found > 0.5 * promised else 1.0 if found < bound else 4.0
+        # Below the precision of single floats the dual says nothing more; how well demand meets supply still does.
+        even = abs(bound - found) <= _PRECISION * abs(bound)
+        better = float(dual.points[-1] @ np.abs(dual.slopes[-1])) < unsettled if even else found < bound
+        damping *= (0.7 if even or bound - found > 0.5 * promised else 1.0) if better else 4.0
+        here = len(dual.points) - 1 if better else here
+    return dual.points[here]

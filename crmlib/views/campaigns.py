@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import html
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-import pandas as pd
 
 from crmlib.decisions import campaigns, experiments
 from crmlib.errors import CrmError, NotFoundError
 from crmlib.store.tables import Campaign
+from crmlib.views import (
+    campaign_tables,
+    campaigns_data,
+    effect_words,
+    frame,
+    plots,
+    plots_campaigns,
+    plots_effects,
+    texts,
+    wording,
+)
 from crmlib.views import campaign_words as words
-from crmlib.views import campaigns_data, effect_words, frame, plots, plots_campaigns, plots_effects, texts, wording
 from crmlib.views.campaign_form import Form
 from crmlib.views.campaigns_data import Loaded, Measured
 from crmlib.views.chart import Chart
@@ -324,11 +332,11 @@ class Panel:
                 self.titles[name].value = ""
                 self.charts[name].update(plots.empty(say.text("Fill in the form to see."), language=say.code))
             return
-        self.tiles.value = _plan_tiles(say, answer, loaded, clashes=len(found))
+        self.tiles.value = campaign_tables.plan_tiles(say, answer, loaded, clashes=len(found))
         self._clashes(found)
         reached = answer.refusals
         labels = {code: words.refusal(say, code) for code in {*reached["code"], ""}}
-        table = _with_reached(answer)
+        table = campaign_tables.with_reached(answer)
         self.titles["reach"].value = frame.title(
             say.text("Whom each arm may contact"), say.text("Consent, contact policy and the product's own rules.")
         )
@@ -467,7 +475,7 @@ class Panel:
             lines = lines[:1]
         rest = "".join(f"<p>{html.escape(line)}</p>" for line in [*lines[1:], kind])
         self.sentence.value = f'<p class="crm-say">{html.escape(lines[0])}</p>{rest}'
-        self.effect_tiles.value = frame.tiles(_effect_tiles(say, found, currency))
+        self.effect_tiles.value = frame.tiles(campaign_tables.effect_tiles(say, found, currency))
         self._forest(found, currency)
 
     def _forest(self, found: Measured, currency: str) -> None:
@@ -482,7 +490,7 @@ class Panel:
             empty = plots.empty(say.text("too few purchases"), language=say.code)
             self.charts[name].update(drawn if known else empty)
         self.titles["groups"].value = frame.title(say.text("The groups"))
-        self.table.value = frame.table(*_group_table(say, found, self._arm_name, currency))
+        self.table.value = frame.table(*campaign_tables.group_table(say, found, self._arm_name, currency))
 
     def _programme(self) -> None:
         assert self.loaded is not None
@@ -494,89 +502,3 @@ class Panel:
         parts = [experiments.verdict(found), experiments.verdict(found, measure="conversions")]
         lines = [effect_words.sentence(one, say.code, currency=currency) for one in parts]
         self.all.value = f'<p class="crm-say">{html.escape(lines[0])}</p><p>{html.escape(lines[1])}</p>'
-
-
-def _plan_tiles(say: texts.Language, answer: campaigns.Answer, loaded: Loaded, *, clashes: int) -> str:
-    needed = say.number(answer.needed.members)
-    enough = (
-        say.text("enough: {n} are needed", n=needed) if answer.enough else say.text("too few: {n} are needed", n=needed)
-    )
-    smallest = ""
-    if answer.members >= 4:
-        value = experiments.smallest_effect(
-            answer.members,
-            rate=answer.plan.baseline,
-            control_share=answer.plan.control_share,
-            arms=len(answer.plan.arms),
-        )
-        smallest = say.text("+{points} points", points=say.number(100 * value, 2)) if math.isfinite(value) else "–"
-    budget = answer.plan.budget_minor
-    currency = loaded.company.currency
-    spent = say.text("of {money}", money=say.money(budget, currency)) if budget else say.text("no limit")
-    return frame.tiles(
-        [
-            (say.text("Audience"), say.number(answer.audience), say.text("customers")),
-            (say.text("Take part"), say.number(answer.members), enough),
-            (say.text("Contacted"), say.number(answer.treated), say.text("drawn at random")),
-            (say.text("Left alone"), say.number(answer.control), say.text("control group")),
-            (say.text("Smallest effect found"), smallest, say.text("4 times out of 5")),
-            (say.text("Cost"), say.money(answer.cost_minor, currency), spent),
-            (say.text("Clashes"), say.number(clashes), say.text("with other campaigns")),
-        ]
-    )
-
-
-def _with_reached(answer: campaigns.Answer) -> Any:
-    """Return the refusals with a row of those reached for each arm."""
-    table = answer.refusals
-    rows = []
-    for arm in answer.plan.arms:
-        refused = int(table.loc[table["arm"] == arm.name, "customers"].sum())
-        rows.append({"arm": arm.name, "code": "", "customers": answer.audience - refused})
-    return pd.concat([pd.DataFrame(rows), table], ignore_index=True)
-
-
-def _effect_tiles(say: texts.Language, found: Measured, currency: str) -> list[tuple[str, str, str]]:
-    results = found.results
-    treated = results[~results["control"]]
-    tiles = [
-        (say.text("Assigned to an arm"), say.number(len(treated)), ""),
-        (say.text("Left alone"), say.number(len(results) - len(treated)), say.text("control group")),
-        (say.text("Contacted"), say.number(int(treated["contacted"].sum())), ""),
-        (say.text("Cost of contacts"), say.money(float(treated["cost_minor"].sum()), currency), ""),
-    ]
-    if found.contaminated:
-        note = say.text("contacted all the same")
-        tiles.append((say.text("Of the control group"), say.number(found.contaminated), note))
-    return tiles
-
-
-def _group_table(
-    say: texts.Language, found: Measured, named: Callable[[str], str], currency: str
-) -> tuple[list[tuple[str, str]], list[list[str]]]:
-    heads = [
-        ("", say.text("Arm")),
-        ("n", say.text("Customers")),
-        ("n", say.text("Buyers")),
-        ("n", say.text("Control group")),
-        ("n", say.text("Additional buyers")),
-        ("n", say.text("Additional profit")),
-    ]
-    rows = []
-    for arm in dict.fromkeys(found.effects["arm"]):
-        own = found.effects[found.effects["arm"] == arm].set_index("measure")
-        buyers, profit = own.loc["conversions"], own.loc["profit_minor"]
-        spans = []
-        for row, shown in (
-            (buyers, say.number),
-            (profit, lambda value: say.money(value, currency)),
-        ):
-            known = math.isfinite(row["total"])
-            spans.append(
-                f"{shown(row['total'])} ({shown(row['total_low'])} … {shown(row['total_high'])})"
-                if known
-                else say.text("too few purchases")
-            )
-        rates = [say.percent(buyers["arm_mean"], 2), say.percent(buyers["control_mean"], 2)]
-        rows.append([named(str(arm)), say.number(buyers["customers"]), *rates, *spans])
-    return heads, rows

@@ -37,6 +37,7 @@ class MatchPart:
         self.chart = Chart(plots.empty(""))
         self.clear.on_click(owner.guarded(self._cleared))
         result = frame.charts(frame.card(self.heading, self.chart), frame.card(self.reasons), columns=2)
+        result.add_class("desk-result")
         self.root = widgets.VBox([self.about, self.ask, self.answers, frame.bar(self.clear), result])
 
     def of(self, loaded: Loaded, customer_id: str | None) -> None:

@@ -84,8 +84,12 @@ def refusals(table: pd.DataFrame, *, audience: int, words: dict[str, str], langu
     arms = list(dict.fromkeys(table["arm"]))[::-1]
     place = {arm: number for number, arm in enumerate(arms)}
     colors = (BLUE, "#C9CDD3", "#E69F00", PURPLE, ORANGE, "#56B4E9", GREY, "#F0E442", GREEN, INK)
+    sums = table[table["code"] != ""].groupby("code")["customers"].sum().sort_values(ascending=False)
+    table = table.assign(code=table["code"].where(~table["code"].isin(sums.index[_REASONS:]), _REST))
+    table = table.groupby(["arm", "code"], sort=False)["customers"].sum().reset_index()
     codes = sorted(
-        set(table["code"]), key=lambda code: (code != "", -table.loc[table["code"] == code, "customers"].sum())
+        set(table["code"]),
+        key=lambda code: (code != "", code == _REST, -table.loc[table["code"] == code, "customers"].sum()),
     )
     for code, color in zip(codes, colors * 2, strict=False):
         rows = table[table["code"] == code]

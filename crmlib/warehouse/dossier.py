@@ -7,12 +7,14 @@ plain query. What ``snapshot.known`` says in SQL for all customers at once is sa
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_left
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import sqlalchemy as sa
 
 from crmlib.errors import NotFoundError
@@ -43,19 +45,20 @@ class Query:
 
 @dataclass(frozen=True)
 class Dossiers:
-    """A snapshot opened for reading customer by customer."""
+    """A snapshot opened for reading customer by customer; ``ids`` in order, with their ``keys``."""
 
     snapshot: Snapshot
     connection: duckdb.DuckDBPyConnection
     queries: dict[str, Query]
+    ids: pa.Array = field(repr=False)
+    keys: np.ndarray = field(repr=False)
 
     def key(self, customer_id: str) -> int:
         """Return the dense number of a customer; raises NotFoundError for an unknown one."""
-        text = "SELECT customer_key FROM customer_keys WHERE customer_id = ?"
-        found = self.connection.execute(text, [customer_id]).fetchone()
-        if found is None:
+        place = bisect_left(range(len(self.ids)), customer_id, key=lambda place: self.ids[place].as_py())
+        if place == len(self.ids) or self.ids[place].as_py() != customer_id:
             raise NotFoundError(f"customer {customer_id} is not in the warehouse; check the number")
-        return int(found[0])
+        return int(self.keys[place])
 
     def read(self, key: int) -> dict[str, list[Row]]:
         """Return the customer's rows of each table as known at the snapshot, in the order of time."""
@@ -91,10 +94,12 @@ def open(snapshot: Snapshot, columns: Mapping[str, Iterable[str]], *, every: Con
     'call'
     """
     connection = snapshot.warehouse.connect()
-    customers = connection.execute("SELECT coalesce(max(customer_key), -1) + 1 FROM customer_keys").fetchall()[0][0]
+    listed = connection.execute("SELECT customer_id, customer_key FROM customer_keys ORDER BY 1").to_arrow_table()
+    keys = listed["customer_key"].to_numpy()
+    customers = int(keys.max(initial=-1)) + 1
     queries = {name: _query(snapshot, connection, name, set(given), customers) for name, given in columns.items()}
     queries |= {name: replace(query, entity=()) for name, query in queries.items() if name in every}
-    return Dossiers(snapshot, connection, queries)
+    return Dossiers(snapshot, connection, queries, listed["customer_id"].combine_chunks(), keys)
 
 
 def _query(

@@ -1,0 +1,101 @@
+"""Tiles and tables of the campaigns dashboard: answers and effects as words and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+
+from crmlib.decisions import campaigns, experiments
+from crmlib.views import frame, texts
+from crmlib.views.campaigns_data import Loaded, Measured
+
+
+def plan_tiles(say: texts.Language, answer: campaigns.Answer, loaded: Loaded, *, clashes: int) -> str:
+    """Return what a plan would come to, as tiles."""
+    needed = say.number(answer.needed.members)
+    enough = (
+        say.text("enough: {n} are needed", n=needed) if answer.enough else say.text("too few: {n} are needed", n=needed)
+    )
+    smallest = ""
+    if answer.members >= 4:
+        value = experiments.smallest_effect(
+            answer.members,
+            rate=answer.plan.baseline,
+            control_share=answer.plan.control_share,
+            arms=len(answer.plan.arms),
+        )
+        smallest = say.text("+{points} points", points=say.number(100 * value, 2)) if math.isfinite(value) else "–"
+    budget = answer.plan.budget_minor
+    currency = loaded.company.currency
+    spent = say.text("of {money}", money=say.money(budget, currency)) if budget else say.text("no limit")
+    return frame.tiles(
+        [
+            (say.text("Audience"), say.number(answer.audience), say.text("customers")),
+            (say.text("Take part"), say.number(answer.members), enough),
+            (say.text("Contacted"), say.number(answer.treated), say.text("drawn at random")),
+            (say.text("Left alone"), say.number(answer.control), say.text("control group")),
+            (say.text("Smallest effect found"), smallest, say.text("4 times out of 5")),
+            (say.text("Cost"), say.money(answer.cost_minor, currency), spent),
+            (say.text("Clashes"), say.number(clashes), say.text("with other campaigns")),
+        ]
+    )
+
+
+def with_reached(answer: campaigns.Answer) -> pd.DataFrame:
+    """Return the refusals with a row of those reached for each arm."""
+    table = answer.refusals
+    rows = []
+    for arm in answer.plan.arms:
+        refused = int(table.loc[table["arm"] == arm.name, "customers"].sum())
+        rows.append({"arm": arm.name, "code": "", "customers": answer.audience - refused})
+    return pd.concat([pd.DataFrame(rows), table], ignore_index=True)
+
+
+def effect_tiles(say: texts.Language, found: Measured, currency: str) -> list[tuple[str, str, str]]:
+    """Return how many were assigned and contacted, and what that cost, for tiles."""
+    results = found.results
+    treated = results[~results["control"]]
+    tiles = [
+        (say.text("Assigned to an arm"), say.number(len(treated)), ""),
+        (say.text("Left alone"), say.number(len(results) - len(treated)), say.text("control group")),
+        (say.text("Contacted"), say.number(int(treated["contacted"].sum())), ""),
+        (say.text("Cost of contacts"), say.money(float(treated["cost_minor"].sum()), currency), ""),
+    ]
+    if found.contaminated:
+        note = say.text("contacted all the same")
+        tiles.append((say.text("Of the control group"), say.number(found.contaminated), note))
+    return tiles
+
+
+def group_table(
+    say: texts.Language, found: Measured, named: Callable[[str], str], currency: str
+) -> tuple[list[tuple[str, str]], list[list[str]]]:
+    """Return heads and rows of the table of groups: how many bought, and what each arm brought with its interval."""
+    heads = [
+        ("", say.text("Arm")),
+        ("n", say.text("Customers")),
+        ("n", say.text("Buyers")),
+        ("n", say.text("Control group")),
+        ("n", say.text("Additional buyers")),
+        ("n", say.text("Additional profit")),
+    ]
+    rows = []
+    for arm in dict.fromkeys(found.effects["arm"]):
+        own = found.effects[found.effects["arm"] == arm].set_index("measure")
+        buyers, profit = own.loc["conversions"], own.loc["profit_minor"]
+        spans = []
+        for row, shown in (
+            (buyers, say.number),
+            (profit, lambda value: say.money(value, currency)),
+        ):
+            known = math.isfinite(row["total"])
+            spans.append(
+                f"{shown(row['total'])} ({shown(row['total_low'])} … {shown(row['total_high'])})"
+                if known
+                else say.text("too few purchases")
+            )
+        rates = [say.percent(buyers["arm_mean"], 2), say.percent(buyers["control_mean"], 2)]
+        rows.append([named(str(arm)), say.number(buyers["customers"]), *rates, *spans])
+    return heads, rows
