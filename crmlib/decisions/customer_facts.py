@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,6 +149,7 @@ def worth(facts: Facts, told: dict[str, Any]) -> float:
     return facts.rates[currency] if currency is not None else 1.0
 
 
+@functools.cache
 def month_day(as_of: dt.date, months: int) -> np.datetime64:
     """Return the day ``months`` calendar months before ``as_of`` (the last of its month where it has no such day).
 
