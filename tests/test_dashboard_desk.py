@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,6 @@ def test_who_is_not_to_be_sold_to_is_served_with_a_note(data: Path) -> None:
 
 
 def test_without_a_model_there_is_service_and_one_sentence(data: Path, tmp_path: Path) -> None:
-    import shutil
-
     import sqlalchemy as sa
 
     from crmlib.store import session, tables
@@ -146,7 +145,10 @@ def test_the_timeline_has_a_lane_for_each_kind_of_event(data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def served(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
-    with browser.server(data, log=tmp_path_factory.mktemp("log") / "server.log") as (port, token):
+    folder = tmp_path_factory.mktemp("dashboards")  # the others would be made ready too, which takes its time
+    shutil.copy(browser.DASHBOARDS / "offer_desk.ipynb", folder)
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with browser.server(data, log=log, dashboards=folder) as (port, token):
         yield port, token
 
 
@@ -185,21 +187,19 @@ def test_an_offer_refused_is_not_made_again_after_a_reload(chromium: Any, served
 
 
 @needs_browser
-@pytest.mark.parametrize(("width", "height"), [(1366, 768), (820, 1180)])
-def test_nothing_is_cut_off_and_everything_is_russian(
-    chromium: Any, served: tuple[int, str], width: int, height: int
-) -> None:
-    with browser.visit(chromium, width=width, height=height) as visit:
+def test_nothing_is_cut_off_and_everything_is_russian(chromium: Any, served: tuple[int, str]) -> None:
+    cut_off = """() => [...document.querySelectorAll('.crm-panel button')]
+        .filter(one => one.offsetParent && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)"""
+    with browser.visit(chromium) as visit:
         page = visit.page
         page.goto(serve.url(*served, "offer_desk") + f"&customer={made_desk.FAMILY}&language=ru")
         page.get_by_text("Заявка на рассмотрении: Mortgage").wait_for()
         page.wait_for_function(browser.DRAWN, arg=1)
-        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
-        cut = page.evaluate(
-            "() => [...document.querySelectorAll('.crm-panel button')].filter(b => b.offsetParent && b.scrollWidth > b.clientWidth + 1).map(b => b.innerText)"
-        )
-        assert cut == []
-        page.get_by_role("button", name="Подбор продукта").click()
-        page.locator(".desk-ask").wait_for()
-        assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+        for name in ("Предложения", "Подбор продукта"):
+            page.get_by_role("button", name=name).click()
+            for width, height in ((1366, 768), (820, 1180)):
+                page.set_viewport_size({"width": width, "height": height})
+                assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth"), (name, width)
+                assert page.evaluate(cut_off) == []
+        page.locator(".desk-ask").get_by_text("Спросите теперь").wait_for()
         assert visit.errors == [] and visit.outside == []

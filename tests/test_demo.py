@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
@@ -31,9 +32,10 @@ def _lists(data: Path) -> pd.DataFrame:
 
 def test_every_part_of_the_job_succeeded_and_left_what_it_says(data: Path) -> None:
     runs = ledger.runs(data)
-    assert sorted(runs["kind"]) == ["demo", "notebook", "notebook", "score", "train"]
+    jobs = ["demo", "notebook", "notebook", "notebook", "notebook", "notebook", "offers", "score", "segment", "train"]
+    assert sorted(runs["kind"]) == [*jobs, "uplift"]
     assert set(runs["state"]) == {"succeeded"}
-    assert len(list((data / "runs").glob("*.ipynb"))) == 2
+    assert len(list((data / "runs").glob("*.ipynb"))) == 5
     saved = registry.load(data)
     assert saved.metrics["dates"] == {"train": "2025-03-31", "tune": "2025-06-30", "test": "2025-09-30"}
     assert {"evaluation", "by_group", "gains", "reliability", "leaks"} <= {
@@ -90,7 +92,7 @@ def test_the_same_again_loads_nothing_and_scores_the_same(data: Path) -> None:
 
 
 def test_the_executed_notebooks_conclude_from_the_run(data: Path) -> None:
-    for name in ("01_data_quality", "02_propensity"):
+    for name in sorted(path.stem for path in ROOT.glob("notebooks/*.ipynb")):
         executed = nbformat.read(sorted((data / "runs").glob(f"*{name}.ipynb"))[-1], as_version=4)
         said = executed.cells[-1].outputs[0]["data"]["text/markdown"]
         assert len(re.findall(r"\*\*[\d.,]+", said)) >= 2, said
@@ -121,16 +123,15 @@ def test_the_doctor_finds_the_demo_in_order(data: Path) -> None:
 
 
 def test_the_chain_of_the_readme_runs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = re.search(
-        r"```python\n(from crmlib import.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert source
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
     monkeypatch.chdir(data.parent)
-    names: dict[str, object] = {}
-    exec(source.group(1), names)
-    scores = names["scores"]
-    assert isinstance(scores, pd.DataFrame)
-    assert scores["score"].between(0, 1).all()
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["scores"]["score"].between(0, 1).all()
+    assert names["best"].offers["customer_id"].is_unique
+    assert (names["best"].offers["channel"] == "call").sum() <= 500
 
 
 def test_another_bank_replaces_the_first_one(tmp_path: Path, data: Path) -> None:

@@ -39,7 +39,7 @@ BANK = Company(
 
 
 def bank(
-    data: Path, *, customers: int = 150, seed: int = 5, day: dt.date = DAY, supply: int | None = None
+    data: Path, *, customers: int = 150, seed: int = 5, day: dt.date = DAY, supply: int | None = None, left: int = 0
 ) -> snapshot.Snapshot:
     """A small bank with households, contacts, complaints, holdings and scores, saved below ``data``."""
     random = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def bank(
         "customers": pd.DataFrame({"customer_id": ids, "valid_from": dt.date(2020, 1, 1)}).assign(
             household_id=[f"h{number}" for number in random.integers(0, customers // 2, customers)],
             birth_date=dt.date(1980, 1, 1),
-            closed_on=[dt.date(2025, 3, 1) if number % 29 == 0 else None for number in range(customers)],
+            closed_on=[dt.date(2025, 3, 1) if number % 29 == left else None for number in range(customers)],
         ),
         "products": pd.DataFrame(
             [(name, margin, months) for name, (margin, months) in PRODUCTS.items()],
@@ -438,3 +438,24 @@ def test_the_job_leaves_offers_log_and_a_run(tmp_path: Path) -> None:
     wh = warehouse.open(paths.warehouse(tmp_path))
     again = offers.best_offers(wh.snapshot(made_scores.AS_OF), tmp_path, budget_minor=20_000)
     pd.testing.assert_frame_equal(again.offers, found.offers)
+
+
+def test_the_companys_own_rules_of_eligibility_count(tmp_path: Path) -> None:
+    state = bank(tmp_path)
+    before = offers.best_offers(state, tmp_path, company=BANK)
+    assert "plan" in set(before.offers["product_id"])
+    own = '[[rule]]\nproduct = "plan"\ncode = "age_above"\nyears = 18\n'
+    (tmp_path / eligibility.RULES_FILE).write_text(own, encoding="utf-8")
+    after = offers.best_offers(state, tmp_path, company=BANK)
+    assert "plan" not in set(after.offers["product_id"]) and len(after.offers)
+    log = offers_log.log(after)
+    assert "plan" in ", ".join(log.loc[log["code"] == "age_above", "products"])
+
+
+def test_scores_of_strangers_put_nobody_else_among_the_scored(tmp_path: Path) -> None:
+    state = bank(tmp_path, left=28)
+    known = score_sets.read(tmp_path, score_sets.newest(tmp_path, "propensity"))
+    stranger = known[known["customer_id"] == "c0000"].assign(customer_id="zz")
+    save(tmp_path, pd.concat([known[known["customer_id"] != "c0000"], stranger]), "propensity")
+    best = offers.best_offers(state, tmp_path, company=BANK)
+    assert not {"c0000", "zz"} & set(best.inputs.worth.customers)

@@ -37,7 +37,6 @@ __all__ = ["Avoid", "Desk", "Offer", "Past", "Pauses", "Prompt", "Scorer", "answ
 Score = Callable[[Sequence[Mapping[str, Any]]], pd.DataFrame]
 Reasons = Callable[[Mapping[str, Any], Sequence[str]], dict[str, list[Code]]]
 OFFERS = 3
-RULES_FILE = "eligibility.toml"
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def open(
     snapshot = warehouse.snapshot(last if as_of is None else as_of)
     company = read_company(data / "company.toml") if (data / "company.toml").exists() else warehouse.company
     columns: dict[str, set[str]] = {name: set(own) for name, own in desk_history.COLUMNS.items()}
-    rules = desk_rules.stated(eligibility.rules(snapshot, file=data / RULES_FILE))
+    rules = desk_rules.stated(eligibility.rules(snapshot, file=data / eligibility.RULES_FILE))
     columns["customers"].update(rules.columns)
     features = single.prepare(snapshot, scorer.specification) if scorer else None
     for name, own in single.readable(features.columns if features else {}).items():

@@ -22,6 +22,9 @@ from crmlib.warehouse.snapshot import Snapshot, history
 CHUNK = 100_000
 """Customers judged at once."""
 
+RULES_FILE = "eligibility.toml"
+"""The company's own rules, in the data folder."""
+
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
@@ -49,7 +52,7 @@ _NUMBER = {code: number for number, code in enumerate(MEANINGS)}
 def rules(snapshot: Snapshot, *, file: Path | None = None) -> pd.DataFrame:
     """Return the rules of every product known at the snapshot as a readable table; see ``rules.from_products``.
 
-    ``file`` is the company's own rules (``eligibility.toml`` of the data folder, by habit; no file means none).
+    ``file`` is the company's own rules (``RULES_FILE`` of the data folder, by habit; no file means none).
     Out: product_id, kind (eligibility, suitability), code, parameters (dict), unknown (refuse, allow or "").
     """
     table = stated.of_snapshot(snapshot, supply(snapshot))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crmlib.decisions import allocation, offers_inputs, value
+from crmlib.decisions import allocation, eligibility, offers_inputs, value
 from crmlib.decisions.allocation import Allocation
 from crmlib.decisions.offers_inputs import Inputs, Scores
 from crmlib.errors import UsageError
@@ -57,7 +57,7 @@ def best_offers(
     In: ``data`` folder with the scores of the snapshot's day (uplift where saved, else propensity); ``budget_minor`` for
     the cost of all contacts (None: no limit); ``capacities`` contacts by channel (None: the company's; a channel not
     named has no limit); ``company`` instead of the data folder's; ``since`` contacts the warehouse does not hold yet, see
-    ``policy.permitted``. Every offer is one contact, and counts against the limits of the contact policy.
+    ``policy.permitted``. The company's own rules of eligibility count where the folder has them. Every offer is one contact, and counts against the limits of the contact policy.
 
     Raises UsageError for a k below 1, a budget or capacities of nothing, a negative one and an unknown channel, DataError
     where the scores are of another day, NotFoundError where there are none.
@@ -66,7 +66,8 @@ def best_offers(
     limits = dict(company.capacities if capacities is None else capacities)
     check(k=k, budget_minor=budget_minor, capacities=limits, company=company)
     scored = offers_inputs.scores(data, snapshot)
-    inputs = offers_inputs.gather(snapshot, scored, company=company, k=k, since=since)
+    rules = eligibility.rules(snapshot, file=data / eligibility.RULES_FILE)
+    inputs = offers_inputs.gather(snapshot, scored, company=company, k=k, since=since, rules=rules)
     problem = offers_inputs.problem(inputs, budget_minor=budget_minor, capacities=limits, k=k)
     found = allocation.solve(problem)
     resources = _resources(inputs, found, company)

@@ -77,13 +77,23 @@ def scores(data: Path, snapshot: Snapshot) -> Scores:
 
 
 def gather(
-    snapshot: Snapshot, scored: Scores, *, company: Company, k: int, since: pd.DataFrame | None = None
+    snapshot: Snapshot,
+    scored: Scores,
+    *,
+    company: Company,
+    k: int,
+    since: pd.DataFrame | None = None,
+    rules: pd.DataFrame | None = None,
 ) -> Inputs:
-    """Read what decides about all scored customers; ``since`` contacts the warehouse does not hold yet."""
+    """Read what decides about all scored customers.
+
+    ``since`` are contacts the warehouse does not hold yet, ``rules`` those of eligibility (None: of the product table).
+    """
     past = policy.history(snapshot, company=company, since=since)
     everyone = pd.Index(past.customers["customer_id"])
+    place = everyone.get_indexer(pd.Index(scored.propensity["customer_id"].unique()))
     has_score = np.zeros(len(everyone), bool)
-    has_score[everyone.get_indexer(pd.Index(scored.propensity["customer_id"].unique())).clip(min=0)] = True
+    has_score[place[place >= 0]] = True
     rows = np.flatnonzero(has_score & ~past.customers["left"].to_numpy(bool))
     rows = rows[np.argsort(past.customers["household"].to_numpy()[rows], kind="stable")]
     customers = everyone[rows]
@@ -97,7 +107,7 @@ def gather(
     worth = value.matrix(
         scored.propensity, terms=sold, company=company, customers=customers, channels=channels, uplift=scored.uplift
     )
-    code, meanings = _product_codes(snapshot, worth)
+    code, meanings = _product_codes(snapshot, worth, rules)
     household = past.customers["household"].to_numpy()[rows]
     left = _contacts_left(past, company, rows, channels=channels, k=k)
     return Inputs(
@@ -105,9 +115,11 @@ def gather(
     )
 
 
-def _product_codes(snapshot: Snapshot, worth: value.Matrix) -> tuple[np.ndarray, list[str]]:
+def _product_codes(
+    snapshot: Snapshot, worth: value.Matrix, rules: pd.DataFrame | None
+) -> tuple[np.ndarray, list[str]]:
     """Return why each product is refused to each customer, by the rules of eligibility and for want of a score."""
-    judged = eligibility.matrix(snapshot, products=worth.products)
+    judged = eligibility.matrix(snapshot, products=worth.products, rules=rules)
     place = pd.Index(judged.customer_ids).get_indexer(worth.customers)
     column = pd.Index(judged.product_ids).get_indexer(pd.Index(worth.products))
     codes = judged.codes[np.ix_(place, column)]

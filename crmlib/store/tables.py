@@ -80,7 +80,7 @@ class Run(Base):
     __tablename__ = "runs"
 
     run_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    kind: Mapped[str] = mapped_column(String(32))  # notebook, demo, train, score, load
+    kind: Mapped[str] = mapped_column(String(32))  # notebook, demo, train, score, segment, uplift, offers, load
     name: Mapped[str] = mapped_column(Text)
     parameters: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))  # running, succeeded, failed, interrupted

@@ -470,7 +470,9 @@ class Panel:
                 day=say.date(found.complete_on),
             )
         )
-        lines = [effect_words.sentence(one, say.code, currency=currency) for one in (profit, buyers)]
+        # The whole campaign is meant, of one arm or of several: no arm's name before the sentence.
+        whole = [{**one, "arm": ""} for one in (profit, buyers)]
+        lines = [effect_words.sentence(one, say.code, currency=currency) for one in whole]
         if profit["code"] == buyers["code"] == "not_enough_data":
             lines = lines[:1]
         rest = "".join(f"<p>{html.escape(line)}</p>" for line in [*lines[1:], kind])

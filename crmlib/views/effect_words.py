@@ -8,9 +8,66 @@ from typing import Any
 from crmlib.decisions.experiments import ALL_ARMS
 from crmlib.decisions.experiments.programme import ARM
 from crmlib.views import texts
-from crmlib.views.texts import Language
+from crmlib.views.texts import Language, later
 
 _MONEY = ("profit_minor", "revenue_minor")
+_SENTENCES = {
+    ("campaign", "profit_minor", "gained"): later(
+        "With {confidence} confidence the campaign earned between {low} and {high}; the best estimate is {value}."
+    ),
+    ("campaign", "profit_minor", "lost"): later(
+        "With {confidence} confidence the campaign lost between {low} and {high}; the best estimate is {value}."
+    ),
+    ("campaign", "profit_minor", "unclear"): later(
+        "Whether the campaign earned anything is not certain: with {confidence} confidence anything from a loss of {low} to a gain of {high} is possible."
+    ),
+    ("campaign", "revenue_minor", "gained"): later(
+        "With {confidence} confidence it brought between {low} and {high} of additional revenue; the best estimate is {value}."
+    ),
+    ("campaign", "revenue_minor", "lost"): later(
+        "With {confidence} confidence it cost between {low} and {high} of revenue; the best estimate is {value}."
+    ),
+    ("campaign", "revenue_minor", "unclear"): later(
+        "Whether it changed revenue is not certain: with {confidence} confidence anything from a loss of {low} to a gain of {high} is possible."
+    ),
+    ("campaign", "conversions", "gained"): later(
+        "With {confidence} confidence between {low} and {high} customers bought only because of it; the best estimate is {value}."
+    ),
+    ("campaign", "conversions", "lost"): later(
+        "With {confidence} confidence it kept between {low} and {high} customers from buying; the best estimate is {value}."
+    ),
+    ("campaign", "conversions", "unclear"): later(
+        "Whether it changed the number of buyers is not certain: with {confidence} confidence anything from {low} fewer to {high} more is possible."
+    ),
+    ("programme", "profit_minor", "gained"): later(
+        "With {confidence} confidence all campaigns together earned between {low} and {high}; the best estimate is {value}."
+    ),
+    ("programme", "profit_minor", "lost"): later(
+        "With {confidence} confidence all campaigns together lost between {low} and {high}; the best estimate is {value}."
+    ),
+    ("programme", "profit_minor", "unclear"): later(
+        "Whether all campaigns together earned anything is not certain: with {confidence} confidence anything from a loss of {low} to a gain of {high} is possible."
+    ),
+    ("programme", "revenue_minor", "gained"): later(
+        "With {confidence} confidence they brought between {low} and {high} of additional revenue; the best estimate is {value}."
+    ),
+    ("programme", "revenue_minor", "lost"): later(
+        "With {confidence} confidence they cost between {low} and {high} of revenue; the best estimate is {value}."
+    ),
+    ("programme", "revenue_minor", "unclear"): later(
+        "Whether they changed revenue is not certain: with {confidence} confidence anything from a loss of {low} to a gain of {high} is possible."
+    ),
+    ("programme", "conversions", "gained"): later(
+        "With {confidence} confidence between {low} and {high} purchases came about only because of them; the best estimate is {value}."
+    ),
+    ("programme", "conversions", "lost"): later(
+        "With {confidence} confidence they prevented between {low} and {high} purchases; the best estimate is {value}."
+    ),
+    ("programme", "conversions", "unclear"): later(
+        "Whether they changed the number of purchases is not certain: with {confidence} confidence anything from {low} fewer to {high} more is possible."
+    ),
+}
+"""By whose effect it is, measure and verdict. A campaign counts customers who bought, the programme purchases."""
 
 
 def sentence(code: Mapping[str, Any], language: str = "en", *, currency: str) -> str:
@@ -28,8 +85,7 @@ def sentence(code: Mapping[str, Any], language: str = "en", *, currency: str) ->
             need=say.number(code["need"]),
         )
         return _of_arm(say, code, words)
-    told = _profit(say, code, currency) if code["measure"] in _MONEY else _conversions(say, code)
-    return _of_arm(say, code, told)
+    return _of_arm(say, code, _told(say, code, currency))
 
 
 def arm_name(arm: str, language: str = "en") -> str:
@@ -65,76 +121,16 @@ def _of_arm(say: Language, code: Mapping[str, Any], words: str) -> str:
     return say.text("{arm}: {words}", arm=code["arm"], words=words)
 
 
-def _profit(say: Language, code: Mapping[str, Any], currency: str) -> str:
+def _told(say: Language, code: Mapping[str, Any], currency: str) -> str:
+    whose = "programme" if code["arm"] == ARM else "campaign"
+    measure = code["measure"] if code["measure"] in _MONEY else "conversions"
+    shown = say.number if measure == "conversions" else (lambda value: say.money(value, currency))
+    low, high, value = (shown(abs(_whole(code[name], measure))) for name in ("low", "high", "value"))
+    if code["code"] == "lost":  # the smaller loss first
+        low, high = high, low
     confidence = say.percent(code["confidence"], 0)
-    low, high, value = (say.money(abs(code[name]), currency) for name in ("low", "high", "value"))
-    revenue = code["measure"] == "revenue_minor"
-    given = {"confidence": confidence, "value": value}
-    if code["code"] == "gained":
-        if revenue:
-            return say.text(
-                "With {confidence} confidence it brought between {low} and {high} of additional revenue; the best estimate is {value}.",
-                low=low,
-                high=high,
-                **given,
-            )
-        return say.text(
-            "With {confidence} confidence the campaign earned between {low} and {high}; the best estimate is {value}.",
-            low=low,
-            high=high,
-            **given,
-        )
-    if code["code"] == "lost":
-        if revenue:
-            return say.text(
-                "With {confidence} confidence it cost between {low} and {high} of revenue; the best estimate is {value}.",
-                low=high,
-                high=low,
-                **given,
-            )
-        return say.text(
-            "With {confidence} confidence the campaign lost between {low} and {high}; the best estimate is {value}.",
-            low=high,
-            high=low,
-            **given,
-        )
-    if revenue:
-        return say.text(
-            "Whether it changed revenue is not certain: with {confidence} confidence anything from a loss of {low} to a gain of {high} is possible.",
-            confidence=confidence,
-            low=low,
-            high=high,
-        )
-    return say.text(
-        "Whether the campaign earned anything is not certain: with {confidence} confidence anything from a loss of {low} to a gain of {high} is possible.",
-        confidence=confidence,
-        low=low,
-        high=high,
-    )
+    return say.text(_SENTENCES[whose, measure, code["code"]], confidence=confidence, low=low, high=high, value=value)
 
 
-def _conversions(say: Language, code: Mapping[str, Any]) -> str:
-    confidence = say.percent(code["confidence"], 0)
-    low, high, value = (say.number(abs(round(code[name]))) for name in ("low", "high", "value"))
-    if code["code"] == "gained":
-        return say.text(
-            "With {confidence} confidence between {low} and {high} purchases came about only through it; the best estimate is {value}.",
-            confidence=confidence,
-            low=low,
-            high=high,
-            value=value,
-        )
-    if code["code"] == "lost":
-        return say.text(
-            "With {confidence} confidence it prevented between {low} and {high} purchases; the best estimate is {value}.",
-            confidence=confidence,
-            low=high,
-            high=low,
-            value=value,
-        )
-    return say.text(
-        "Whether it changed purchases is not certain: with {confidence} confidence anything from {low} fewer to {high} more is possible.",
-        confidence=confidence,
-        low=low,
-        high=high,
-    )
+def _whole(value: float, measure: str) -> float:
+    return round(value) if measure == "conversions" else value

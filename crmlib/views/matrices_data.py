@@ -29,8 +29,6 @@ PERIODS = (30, 90, 180)
 SEGMENT_MEASURES = ("penetration", "propensity", "expected_profit")
 CROSS_MEASURES = ("lift", "rate")
 NEED_SCORES = ("propensity", "expected_profit")
-RULES = "eligibility.toml"
-"""The company's own rules of eligibility, in the data folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +113,7 @@ def load(data: Path) -> Loaded:
     company = companies.read(data / "company.toml") if (data / "company.toml").exists() else wh.company
     columns = ["customer_id", "product_id", "score", "low", "high"]
     scores = score_sets.read(data, scored, columns=columns) if scored else None
-    rules = eligibility.rules(snapshot, file=data / RULES)
+    rules = eligibility.rules(snapshot, file=data / eligibility.RULES_FILE)
     products = snapshot.table("products", ["product_id", "name", "product_group"])
     saved, named = _saved(data)
     return Loaded(

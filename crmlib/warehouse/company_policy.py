@@ -124,6 +124,11 @@ def _check_value(name: str, value: Any, where: str) -> None:
     fits, wanted = _KINDS[_kind(name)]
     if not fits(value):
         raise DataError(f"{where}.{name} is {value!r}; give {wanted}")
+    if name == "consent_purposes" and not value:
+        raise DataError(
+            f"{where}.consent_purposes is empty, so nobody's consent would be asked for; name at least one purpose, "
+            'such as "marketing"'
+        )
     if name == "quiet_weekdays":
         unknown = [day for day in value if day not in WEEKDAYS]
         if unknown:
