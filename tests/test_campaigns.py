@@ -537,6 +537,25 @@ def test_running_campaigns_count_for_the_contact_policy(data: Path) -> None:
     assert not set(found.people["customer_id"]) & set(first.members.loc[~first.members["control"], "customer_id"])
 
 
+def test_a_planned_contact_is_no_ignored_offer_and_counts_once_when_it_was_made(data: Path) -> None:
+    (data / "company.toml").write_text(
+        'name = "Bank"\n[contact_policy]\nignored_contacts = 1\n'
+        '[[contact_policy.limits]]\nper = "customer"\ncontacts = 2\ndays = 30\n',
+        encoding="utf-8",
+    )
+    first = assigned(data, arms=(EMAIL,))
+    second = plan(name="Second", arms=(EMAIL,))
+    treated = (~first.members["control"]).sum()
+    found = campaigns.look(data, second, today=NOW.date())
+    assert not {"ignored", "limit_customer"} & set(found.refusals["code"]), "planned, so neither ignored nor too often"
+    path, rows = returned(data, first)
+    rows.loc[:, ["contacted_at", "outcome"]] = ["2026-01-05 10:00", "later"]
+    rows.to_csv(path, index=False)
+    assert campaigns.bring_in(data, first.campaign.campaign_id, [path], now=LATER).contacts == treated
+    found = campaigns.look(data, second, today=NOW.date())
+    assert "limit_customer" not in set(found.refusals["code"]), "the contact made is the one that was planned"
+
+
 def test_the_dates_of_the_plan_are_kept(data: Path) -> None:
     made = assigned(data)
     assert (made.campaign.starts_on, made.campaign.ends_on) == (STARTS, ENDS)

@@ -88,7 +88,7 @@ def test_a_campaign_from_a_saved_audience_to_its_list_and_an_effect(
         assert listed - marks == set(members.index[~members["control"]])
         assert not listed & set(members.index[members["control"]])
         page.get_by_role("button", name="Effect", exact=True).click()
-        page.get_by_text("came about only through it").wait_for()
+        page.get_by_text("bought only because of it").wait_for()
         assert "campaign earned" in page.locator(".crm-say").first.inner_text()
         page.wait_for_function(
             "() => [...document.querySelectorAll('.crm-chart[data-state=drawn]')].filter(c => c.offsetParent).length >= 2"

@@ -285,6 +285,17 @@ def test_a_verdict_is_said_in_english_and_russian() -> None:
     assert russian.startswith("call: С достоверностью 95\u00a0% кампания заработала от ")
 
 
+def test_a_campaign_counts_its_buyers_and_the_programme_says_that_all_campaigns_are_meant() -> None:
+    code = {"code": "gained", "measure": "conversions", "confidence": 0.95, "value": 5.0, "low": 2.0, "high": 9.0}
+    said = effect_words.sentence({**code, "arm": "(all)"}, currency="EUR")
+    assert "between 2 and 9 customers bought only because of it" in said
+    said = effect_words.sentence({**code, "arm": "campaigns"}, currency="EUR")
+    assert "between 2 and 9 purchases came about only because of them" in said
+    profit = {**code, "measure": "profit_minor", "arm": "campaigns"}
+    assert "all campaigns together earned between" in effect_words.sentence(profit, currency="EUR")
+    assert "все кампании вместе заработали от" in effect_words.sentence(profit, "ru", currency="EUR")
+
+
 @pytest.mark.parametrize("measure", contract.MEASURES)
 @pytest.mark.parametrize("code", ["gained", "lost", "unclear"])
 @pytest.mark.parametrize("language", ["en", "ru"])

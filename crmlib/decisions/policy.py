@@ -23,6 +23,7 @@ __all__ = [
     "COLUMNS",
     "HOLDOUT_CAMPAIGN",
     "IGNORED",
+    "PLANNED",
     "History",
     "allowed_days",
     "contacts_left",
@@ -31,11 +32,14 @@ __all__ = [
     "judged",
     "next_allowed",
     "permitted",
+    "reachable",
 ]
 
 HOLDOUT_CAMPAIGN = "universal-holdout"
 IGNORED = ("refused", "no answer", "unanswered")
 """Outcomes of a contact that count as ignored, beside none at all."""
+PLANNED = "planned"
+"""Outcome of a contact still to come: it counts for the limits, and is neither an answer nor an ignored offer."""
 CODES = (
     *("unknown_customer", "left", "holdout", "no_consent", "open_complaint", "recent_complaint"),
     *("ignored", "limit_customer", "limit_household"),
@@ -50,7 +54,7 @@ class History:
 
     Attributes: ``at`` the UTC time of the intended contact; ``customers`` (customer_id, household: a number, the
     customer's own where none is known, left, holdout), sorted by customer_id; ``contacts`` those the company made:
-    customer (row of ``customers``), channel, occurred_at, ignored; ``consents`` and ``complaints`` as in the warehouse.
+    customer (row of ``customers``), channel, occurred_at, ignored, planned; ``consents`` and ``complaints`` as in the warehouse.
     """
 
     at: dt.datetime
@@ -73,7 +77,7 @@ def permitted(
 
     In: ``pairs`` with customer_id and, or for every channel with a cost, channel; None for all customers; ``at`` the UTC
     time of the contact (midnight after the snapshot's day); ``since`` contacts the warehouse does not hold yet
-    (customer_id, channel, occurred_at, outcome); ``inbound`` where the customer makes the contact: then consent, ignored
+    (customer_id, channel, occurred_at, outcome; ``PLANNED`` for one still to come); ``inbound`` where the customer makes the contact: then consent, ignored
     offers and limits do not matter. Out: one row a pair, in order, with the columns of ``COLUMNS``: ``code`` one of
     ``CODES`` ("" where allowed), ``until`` the UTC time at which this reason ends by itself (NaT: it does not),
     ``detail`` the rule's numbers as JSON.
@@ -81,6 +85,12 @@ def permitted(
     Raises UsageError for a channel without a cost of contact.
     """
     return judged(history(snapshot, company=company, at=at, since=since), pairs, company=company, inbound=inbound)
+
+
+def reachable(snapshot: Snapshot, customers: pd.Series, *, company: Company) -> pd.DataFrame:
+    """Return the pairs of customer_id and channel that the company may contact now, of the customers in question."""
+    asked = permitted(snapshot, customers.to_frame("customer_id"), company=company)
+    return asked.loc[asked["allowed"], ["customer_id", "channel"]].reset_index(drop=True)
 
 
 def judged(
@@ -136,6 +146,7 @@ def history(
             "channel": made["channel"].astype(str),
             "occurred_at": made["occurred_at"].astype("datetime64[us]"),
             "ignored": (outcome.isna() | outcome.isin(IGNORED)).to_numpy(bool),
+            "planned": outcome.eq(PLANNED).fillna(False).to_numpy(bool),
         }
     )
     known = contacts[(place >= 0) & (contacts["occurred_at"] < moment)].reset_index(drop=True)
@@ -256,7 +267,8 @@ def _silenced(past: History, rules: ContactPolicy) -> list[_Refusal]:
     """Refuse who ignored so many contacts since the last answer, each within the days of the newest of them."""
     if not rules.ignored_contacts:
         return []
-    made = past.contacts.sort_values(["customer", "occurred_at"], ascending=[True, False], kind="stable")
+    made = past.contacts[~past.contacts["planned"]]
+    made = made.sort_values(["customer", "occurred_at"], ascending=[True, False], kind="stable")
     answered = (~made["ignored"]).groupby(made["customer"]).cumsum()
     ignored = made[answered == 0]
     newest = _nth_newest(ignored["customer"], ignored["occurred_at"], 1, len(past.customers))

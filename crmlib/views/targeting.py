@@ -17,7 +17,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from crmlib import paths, warehouse
-from crmlib.decisions import call_list
+from crmlib.decisions import call_list, policy
 from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.store import session
 from crmlib.store.tables import Model, Pointer, ScoreSet
@@ -145,7 +145,7 @@ def load(data: Path) -> Targeting:
         products=named[named["product_id"].isin([str(name) for name in scored])]
         .sort_values("name")
         .reset_index(drop=True),
-        allowed=call_list.permitted(known.table("consents"), customers, company=company),
+        allowed=policy.reachable(known, customers, company=company),
         gains=_optional(data / model.folder / "gains.parquet") if model else pd.DataFrame(),
     )
 
@@ -194,7 +194,8 @@ def thinned(curve: pd.DataFrame, *keep: int) -> pd.DataFrame:
 def still_permitted(targeting: Targeting, listed: pd.DataFrame, *, today: dt.date) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a list that the newest warehouse still permits, with contact details, and all permitted pairs.
 
-    Consent may have been withdrawn, and a relationship ended, since the scores were made. In: ``listed`` with
+    Consent may have been withdrawn, a relationship ended, and a limit of the contact policy been reached since the scores
+    were made. In: ``listed`` with
     customer_id and channel. Out: its rows with given_name, family_name, phone, email, postcode and city added, each
     only where the channel needs it; and customer_id, channel of everybody who may be contacted.
     """
@@ -213,6 +214,9 @@ def still_permitted(targeting: Targeting, listed: pd.DataFrame, *, today: dt.dat
     customers = now.table("customers")[wanted].sort_values("valid_from").drop_duplicates("customer_id", keep="last")
     open_ = customers[customers["closed_on"].isna() | (customers["closed_on"] >= pd.Timestamp(today))]
     allowed = call_list.permitted(now.table("consents"), open_["customer_id"], company=targeting.company)
+    if now.period is not None:
+        reachable = policy.reachable(now.snapshot(now.period[1]), open_["customer_id"], company=targeting.company)
+        allowed = allowed.merge(reachable, on=["customer_id", "channel"], validate="one_to_one")
     pairs = listed.merge(allowed, on=["customer_id", "channel"], how="inner", validate="many_to_one")
     details = pairs.merge(
         open_.drop(columns=["valid_from", "closed_on"]), on="customer_id", how="left", validate="many_to_one"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import sqlalchemy as sa
 
 from crmlib import paths, warehouse
-from crmlib.decisions import audiences, eligibility, experiments
+from crmlib.decisions import audiences, eligibility, experiments, policy
 from crmlib.decisions.campaigns import book, calendar, covariates, randomise, reach
 from crmlib.decisions.campaigns import plan as plans
 from crmlib.decisions.campaigns.plan import Plan
@@ -20,6 +21,7 @@ from crmlib.errors import DataError, NotFoundError
 from crmlib.store import files, score_sets
 from crmlib.store.tables import Campaign
 from crmlib.warehouse import company as companies
+from crmlib.warehouse import schema
 from crmlib.warehouse.company import Company
 from crmlib.warehouse.snapshot import Snapshot, Warehouse
 
@@ -103,7 +105,7 @@ def look(
 def allowed_at(data: Path, snapshot: Snapshot, *, channels: list[str], company: Company, day: dt.date) -> Reach:
     """Return who may be contacted by these channels from a day on, what running campaigns have planned included."""
     at = dt.datetime.combine(day, dt.time())
-    return reach.read(snapshot, channels=channels, company=company, at=at, promised=promised(data, at=at))
+    return reach.read(snapshot, channels=channels, company=company, at=at, promised=promised(data, snapshot.warehouse, at=at))
 
 
 def newest(opened: Warehouse) -> Snapshot:
@@ -333,11 +335,12 @@ def spending(plan: Plan, members: pd.DataFrame, company: Company) -> float:
     return float(members.loc[~members["control"], "arm"].map(plans.costs(plan, company)).sum())
 
 
-def promised(data: Path, *, at: dt.datetime, besides: str = "") -> pd.DataFrame:
+def promised(data: Path, opened: Warehouse, *, at: dt.datetime, besides: str = "") -> pd.DataFrame:
     """Return the contacts that running campaigns planned here have still before them, for the contact policy.
 
-    Out: customer_id, channel, occurred_at (the campaign's first day, before ``at``), outcome (none): each member of an
-    assigned campaign, its control group and the campaign named ``besides`` left out.
+    Out: customer_id, channel, occurred_at (the campaign's first day, before ``at``), outcome (``policy.PLANNED``): each
+    member of an assigned campaign, but for its control group, those whose contact is in the warehouse already, and the
+    campaign named ``besides``.
     """
     columns = ["customer_id", "channel", "occurred_at", "outcome"]
     parts = [pd.DataFrame({name: pd.Series(dtype="str") for name in columns})]
@@ -345,10 +348,18 @@ def promised(data: Path, *, at: dt.datetime, besides: str = "") -> pd.DataFrame:
         if row.state == "assigned" and row.campaign_id != besides and row.ends_on >= at.date():
             members = members_of(data, row)
             day = min(dt.datetime.combine(row.starts_on, dt.time()), at - dt.timedelta(minutes=1))
-            treated = members.loc[~members["control"], ["customer_id", "channel"]]
-            parts.append(treated.assign(occurred_at=day, outcome=None))
+            left = ~members["control"] & ~members["customer_id"].isin(_met(opened, row.campaign_id))
+            treated = members.loc[left, ["customer_id", "channel"]]
+            parts.append(treated.assign(occurred_at=day, outcome=policy.PLANNED))
     found = pd.concat(parts[1:] or parts, ignore_index=True)
     return found.astype({"occurred_at": "datetime64[us]"})
+
+
+def _met(opened: Warehouse, campaign_id: str) -> pd.Series:
+    """Return who was contacted in a campaign, by what the warehouse holds."""
+    made = schema.tables()["contacts"]
+    own = sa.and_(made.c.campaign_id == campaign_id, made.c.superseded_at.is_(None))
+    return opened.read(sa.select(made.c.customer_id).where(own))["customer_id"]
 
 
 def members_of(data: Path, row: Campaign) -> pd.DataFrame:

@@ -98,7 +98,7 @@ def _dated(data: Path, row: Campaign, opened: Warehouse, now: dt.datetime) -> pd
     """Return who was to be contacted, with the day of the contact plan, and the code of why not for the others."""
     plan, company = book.plan_of(row), companies.read(data / "company.toml")
     at = max(now, dt.datetime.combine(plan.starts_on, dt.time()))
-    others = freeze.promised(data, at=at, besides=row.campaign_id)
+    others = freeze.promised(data, opened, at=at, besides=row.campaign_id)
     allowed = reach.read(freeze.newest(opened), channels=plan.channels, company=company, at=at, promised=others)
     every = checked(freeze.members_of(data, row), allowed)
     # In random order, so that those of the first days are like those of the last and an interim look is fair.

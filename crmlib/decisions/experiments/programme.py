@@ -23,7 +23,7 @@ def programme(snapshot: Snapshot, *, since: dt.date | None = None, confidence: f
     Out: the table of ``effects.final`` with one arm, "campaigns": everybody but the hold-out, whether selected or not; the
     measure "conversions" counts purchases of any product, of which a customer may make several. The profit is the margin
     of what was bought less the cost of all contacts by campaigns. Variance is reduced by what was known before: age,
-    length of the relationship, income, contracts held at the beginning.
+    length of the relationship, contracts opened before the beginning.
 
     Raises DataError where nobody is in the hold-out or no campaign contacted anybody.
     """
@@ -54,8 +54,8 @@ def customers(snapshot: Snapshot, *, since: dt.date | None = None) -> pd.DataFra
 
 
 def _held(snapshot: Snapshot) -> pd.DataFrame:
-    members = snapshot.table("campaign_members", ["campaign_id", "customer_id", "assigned_at"])
-    held = members[members["campaign_id"] == HOLD_OUT]
+    members = snapshot.table("campaign_members", ["campaign_id", "customer_id", "assigned_at", "control"])
+    held = members[(members["campaign_id"] == HOLD_OUT) & members["control"].astype(bool)]
     if held.empty:
         raise DataError(
             f"nobody is in the universal hold-out, so what all campaigns changed cannot be measured; load campaign members "
