@@ -54,7 +54,7 @@ system:         ## install the Debian packages the fullest tests want (root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql fonts-dejavu-core
 
-bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard
+bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, audiences, offers, desk, uplift
 	$(BIN)/python benchmarks/bench_sample.py
 	$(BIN)/python benchmarks/bench_load.py
 	$(BIN)/python benchmarks/bench_features.py --pandas
@@ -62,6 +62,11 @@ bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard
 	$(BIN)/python benchmarks/bench_propensity.py --sample benchmarks/results/bank
 	if [ -n "$$CRM_REAL_DATA" ]; then $(BIN)/python benchmarks/bench_propensity.py --bank-marketing; fi
 	$(BIN)/python benchmarks/bench_dashboard.py
+	$(BIN)/python benchmarks/bench_audiences.py
+	$(BIN)/python benchmarks/bench_offers.py
+	$(BIN)/python benchmarks/bench_desk.py
+	$(BIN)/python benchmarks/bench_uplift.py bank --data benchmarks/results/bank
+	if [ -n "$$CRM_REAL_DATA" ]; then $(BIN)/python benchmarks/bench_uplift.py hillstrom; fi
 
 lab: setup      ## open JupyterLab
 	$(BIN)/crm lab
@@ -75,7 +80,7 @@ doctor: setup   ## say what is installed, where the data are and what is wrong
 docs: setup     ## regenerate the generated documentation
 	$(BIN)/python -m crmlib.warehouse.schema_docs
 
-screenshots: setup-dev ## pictures of the dashboard in both languages, into screenshots/ (needs data made by the demo)
+screenshots: setup-dev ## pictures of the dashboards in both languages, into screenshots/ (needs data made by the demo)
 	$(BIN)/python tests/screenshots.py data screenshots
 
 lock: $(BIN)/uv ## lock the newest versions within the bounds of pyproject.toml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crmlib.decisions import call_list
+from crmlib.decisions import call_list, policy
 from crmlib.errors import DataError, UsageError
 from crmlib.warehouse import build, snapshot
 from crmlib.warehouse.company import Company
+from crmlib.warehouse.company_policy import ContactPolicy
 
 DAY = dt.date(2025, 6, 30)
 BANK = Company(name="Test", currency="EUR", contact_costs_minor={"call": 6000, "mail": 4000, "email": 10})
@@ -174,3 +176,14 @@ def test_profit_curve_has_a_range() -> None:
     assert curve["buyers_low"].tolist() == pytest.approx([0, 0.4, 0.4])
     assert curve["profit_high_minor"].tolist() == pytest.approx([0, 40, 50])
     assert call_list.best_cutoff(curve) == 1
+
+
+def test_the_holdout_and_the_silenced_are_in_no_list(tmp_path: Path) -> None:
+    said = consents(*((name, "mail", "2025-01-01", True) for name in ("both", "caller", "silent")))
+    state, scores = known(tmp_path, said), scored(both=0.5, caller=0.5, silent=0.5)
+    rules = ContactPolicy(holdout_share=0.5, holdout_key="k")
+    held = policy.holdout(pd.Series(["both", "caller", "silent"]), share=0.5, key="k")
+    assert 0 < held.sum() < 3
+    lists = call_list.call_lists(state, scores, company=replace(BANK, contact_policy=rules))
+    assert set(lists["customer_id"]) == set(np.array(["both", "caller", "silent"])[~held])
+    assert call_list.call_lists(state, scores, company=BANK)["customer_id"].nunique() == 3

@@ -185,6 +185,25 @@ def test_cells_of_fewer_than_10_customers_are_hidden(known: snapshot.Snapshot, s
     assert few["penetration"].notna().all()
 
 
+def test_no_total_gives_a_small_cell_away(known: snapshot.Snapshot, scores: pd.DataFrame) -> None:
+    members = memberships.members(known, "region").assign(segment="rest")
+    members.loc[members.index[:4], "segment"] = "four"
+    pair = matrices.product_segment(known, members, scores=scores)
+    assert pair["hidden"].all(), "all customers less the rest are four"
+    members.loc[members.index[20:40], "segment"] = "twenty"
+    found = matrices.product_segment(known, members, scores=scores)
+    assert set(found.loc[found["hidden"], "segment"]) == {"four", "twenty"}
+    for shown, count in (("hidden", "customers"), ("scores_hidden", "candidates")):
+        whole = matrices.product_segment(known, members.assign(segment="all"), scores=scores)
+        told = found[~found[shown]].groupby("product_id")[count].sum()
+        rest = whole.set_index("product_id")[count].dropna().astype(int).sub(told, fill_value=0)
+        assert ((rest == 0) | (rest >= 10)).all()
+    overlapping = matrices.product_segment(
+        known, pd.concat([members, members.assign(segment="all")]), scores=scores
+    )
+    assert set(overlapping.loc[overlapping["hidden"], "segment"]) == {"four"}, "rows that overlap have no total"
+
+
 def test_without_scores_there_is_penetration_alone_and_without_margin_no_profit(tmp_path: Path) -> None:
     found = small(tmp_path)
     members = memberships.members(found, "region")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import html
 import json
@@ -22,6 +23,7 @@ from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
 from crmlib.store import session, tables
 from crmlib.views import campaign_targeting, chart, listing, plots, serve, targeting
 from crmlib.warehouse import build
+from crmlib.warehouse.company_policy import ContactPolicy
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,17 @@ def test_reasons_are_counted_for_every_cutoff(kept: Path) -> None:
             wanted = targeting.kind(example)
             has = [any(targeting.kind(code) == wanted and targeting.speaks_for(code) for code in one) for one in first]
             assert choice.counts[number, column] == sum(has)
+
+
+def test_the_contact_policy_is_asked_again_before_a_list_is_released(kept: Path) -> None:
+    loaded = targeting.load(kept)
+    listed = targeting.choose(loaded, "deposit", None).ranked[["customer_id", "channel"]]
+    rules = ContactPolicy(holdout_share=0.5, holdout_key="k")
+    strict = dataclasses.replace(loaded, company=dataclasses.replace(loaded.company, contact_policy=rules))
+    every, few = (
+        targeting.still_permitted(one, listed, today=made_scores.AS_OF)[0]["customer_id"] for one in (loaded, strict)
+    )
+    assert 0.3 * len(every) < len(few) < 0.7 * len(every)
 
 
 def test_the_thinned_curve_keeps_its_ends_and_marks() -> None:

@@ -36,7 +36,9 @@ def call_lists(
 ) -> pd.DataFrame:
     """Return for each product the customers worth contacting, the most profitable first.
 
-    Whom the contact policy leaves alone (``policy.permitted``: hold-out, complaints, limits) is not listed. In: ``scores`` with customer_id, as_of, model, product_id, score, low, high (probabilities); ``channel`` restricts
+    Whom the contact policy leaves alone (``policy.permitted``: hold-out, complaints, limits) is not listed.
+
+    In: ``scores`` with customer_id, as_of, model, product_id, score, low, high (probabilities); ``channel`` restricts
     the contacts to one channel, ``budget_minor`` the cost of each product's list (minor units of the company's
     currency). Out: one row per product and customer with the columns of ``LIST_COLUMNS``; ``rank`` counts from 1
     within a product, cost and profit are in minor units, and every expected profit is above zero.

@@ -63,7 +63,7 @@ def product_segment(
     (scored and eligible), propensity (their mean probability, low and high the means of their own bounds), contacts
     (candidates who may be contacted and are worth it), cost_minor and expected_profit_minor (sum of probability × margin
     − cost over them, in minor units, with low and high); hidden and scores_hidden (fewer than ``FEWEST`` customers or
-    candidates: the numbers are missing).
+    candidates, or what would give such a cell away: the numbers are missing).
 
     Raises what ``prepare`` and ``of_segments`` raise.
     """
@@ -120,10 +120,30 @@ def of_segments(known: Known, members: pd.DataFrame) -> pd.DataFrame:
     out = _long(names, known.products, {name: values.astype(np.int64) for name, values in counts.items()})
     out["penetration"] = out["holders"] / out["customers"]
     out["penetration_low"], out["penetration_high"] = proportions.wilson(out["holders"], out["customers"])
-    out["hidden"] = out["customers"] < FEWEST
+    apart = bool((of.sum(axis=1) <= 1).all())
+    out["hidden"] = _few(out["customers"], len(names), apart=apart)
     if known.pairs is not None:
         out = pd.concat([out, _worth(known, known.pairs, of)], axis=1)
+        out["scores_hidden"] = _few(out["candidates"], len(names), apart=apart)
     return _hide(out)
+
+
+def _few(counts: pd.Series, rows: int, *, apart: bool) -> np.ndarray:
+    """Return which cells to hide: those of too few customers, and what would give them away.
+
+    Where no customer is in two rows (``apart``) the rows add up to a total that other rows show, too. So in each column
+    the smallest other cells are hidden as well, until those hidden hold ``FEWEST`` customers together, or nobody.
+    """
+    table = counts.to_numpy().reshape(rows, -1)
+    hidden = table < FEWEST
+    if apart:
+        for column in range(table.shape[1]):
+            own = table[:, column]
+            for row in np.argsort(own, kind="stable"):
+                if not 0 < own[hidden[:, column]].sum() < FEWEST:
+                    break
+                hidden[row, column] = True
+    return np.asarray(hidden.ravel())
 
 
 def cross_product(
@@ -141,7 +161,8 @@ def cross_product(
     takers open a holding of it in (as_of, as_of + within_days], by all that ``wh`` knows. With ``next_only`` only what
     a customer took first counts. Out, a row a pair: holds, takes, customers (holders of the one who could take the
     other), takers, rate with low and high (Wilson, 95%); base_customers, base_takers, base_rate (of all who could
-    take it), lift (rate over base rate) with low and high (``proportions.lift``); hidden (fewer than ``FEWEST`` customers).
+    take it), lift (rate over base rate) with low and high (``proportions.lift``); hidden (fewer than ``FEWEST`` customers,
+    or as few who could take the other without holding the one).
 
     Raises UsageError for ``within_days`` below 1, DataError where the records end before the last of these days.
     """
@@ -177,9 +198,11 @@ def cross_product(
     out["base_rate"] = out["base_takers"] / out["base_customers"]
     lifts = proportions.lift(out["takers"], out["customers"], out["base_takers"], out["base_customers"])
     out["lift"], out["lift_low"], out["lift_high"] = lifts
-    out["hidden"] = out["customers"] < FEWEST
+    others = out["base_customers"] - out["customers"]  # who do not hold the one: the total would give them away
+    out["hidden"] = (out["customers"] < FEWEST) | ((others > 0) & (others < FEWEST))
     columns = ["customers", "takers", "rate", "rate_low", "rate_high", "lift", "lift_low", "lift_high"]
-    return _blank(out, columns, out["hidden"])
+    out = _blank(out, columns, out["hidden"])
+    return _blank(out, ["base_customers", "base_takers", "base_rate"], out["base_customers"] < FEWEST)
 
 
 def _read(snapshot: Snapshot, products: Sequence[str] | None, rules: pd.DataFrame | None) -> Known:
@@ -242,7 +265,7 @@ def _worth(known: Known, pairs: pd.DataFrame, of: sp.csr_array) -> pd.DataFrame:
     money = ["contacts", *[name for name in out if name.endswith("_minor")]]
     assert known.priced is not None
     unpriced = np.tile(~known.priced, len(table) // len(known.priced))
-    return _blank(table, money, pd.Series(unpriced)).assign(scores_hidden=table["candidates"] < FEWEST)
+    return _blank(table, money, pd.Series(unpriced))
 
 
 def _scored(base: Known, scores: pd.DataFrame) -> pd.DataFrame:

@@ -52,5 +52,5 @@ def delete(data: Path, dashboard: str, name: str) -> None:
         opened.commit()
 
 
-def _named(dashboard: str, name: str) -> sa.Select[tuple[SavedView]]:
+def _named(dashboard: str, name: str) -> sa.Select[SavedView]:
     return sa.select(SavedView).filter_by(dashboard=dashboard, name=name)

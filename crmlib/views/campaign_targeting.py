@@ -92,7 +92,7 @@ class Panel:
 
     def _asked(self, query: dict[str, str]) -> None:
         product = query.get("product", "")
-        if product in dict(map(reversed, self.products.options)):  # type: ignore[arg-type]
+        if product in dict(map(reversed, self.products.options)):
             self.products.value = product
         elif product:
             self.frame.complain(self.say.text("There is no product {product} among those scored.", product=product))

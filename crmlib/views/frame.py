@@ -251,10 +251,11 @@ class _Views:
     def _apply(self) -> None:
         name = self.chosen.value
         self.drop.disabled = not name
-        if name and self.frame._apply:
+        apply = self.frame._apply
+        if name and apply:
             settings = saved_views.load(self.frame.data, self.frame.dashboard, name)
             try:
-                self.frame._apply(settings)
+                apply(settings)
             except (KeyError, TypeError, ValueError) as error:
                 log.warning("view %s of %s cannot be restored: %r", name, self.frame.dashboard, error)
                 words = self.frame.say.text("The view {name} does not fit this data any more; save it anew.", name=name)
@@ -262,10 +263,10 @@ class _Views:
             self.name.value = name
 
     def _save(self) -> None:
-        assert self.frame._settings is not None
+        frame, settings = self.frame, self.frame._settings
+        assert settings is not None
         name = " ".join(self.name.value.split())
-        frame = self.frame
-        saved_views.save(frame.data, frame.dashboard, name, frame._settings(), now=frame.now(), actor=frame.actor)
+        saved_views.save(frame.data, frame.dashboard, name, settings(), now=frame.now(), actor=frame.actor)
         self.refresh()
         with frame.quietly():
             self.chosen.value = name

@@ -133,10 +133,14 @@ def swap(
 
 def _check(data: Path, plan: Plan, now: dt.datetime) -> None:
     audience_of(data, plan.audience_id)
-    products = _warehouse(data).table("products")
-    on_sale = products["withdrawn_on"].isna()
     company = companies.read(data / "company.toml")
-    plans.check(plan, company=company, products=set(products.loc[on_sale, "product_id"]), today=now.date())
+    plans.check(plan, company=company, products=on_sale(_warehouse(data)), today=now.date())
+
+
+def on_sale(opened: Warehouse) -> set[str]:
+    """Return the products that a campaign can offer: those not withdrawn."""
+    products = opened.table("products")
+    return set(products.loc[products["withdrawn_on"].isna(), "product_id"])
 
 
 def _warehouse(data: Path) -> Warehouse:

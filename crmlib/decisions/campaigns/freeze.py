@@ -89,10 +89,12 @@ def look(
     ``given`` is the warehouse version to ask (default: the one served) and ``allowed`` who may be contacted by the plan's
     channels, for who asks again and again (default: read anew).
 
-    Raises NotFoundError for an unknown audience, DataError for an empty one and for a warehouse without records.
+    Raises what ``plan.check`` does, NotFoundError for an unknown audience, DataError for an empty one and for a
+    warehouse without records.
     """
     opened = given or warehouse.open(paths.warehouse(data))
     company = companies.read(data / "company.toml")
+    plans.check(plan, company=company, products=book.on_sale(opened), today=today)
     snapshot = newest(opened)
     ids = audience(data, plan.audience_id, snapshot)
     rules = allowed or allowed_at(
@@ -105,7 +107,9 @@ def look(
 def allowed_at(data: Path, snapshot: Snapshot, *, channels: list[str], company: Company, day: dt.date) -> Reach:
     """Return who may be contacted by these channels from a day on, what running campaigns have planned included."""
     at = dt.datetime.combine(day, dt.time())
-    return reach.read(snapshot, channels=channels, company=company, at=at, promised=promised(data, snapshot.warehouse, at=at))
+    return reach.read(
+        snapshot, channels=channels, company=company, at=at, promised=promised(data, snapshot.warehouse, at=at)
+    )
 
 
 def newest(opened: Warehouse) -> Snapshot:

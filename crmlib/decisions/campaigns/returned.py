@@ -66,11 +66,15 @@ def bring_in(
     its members are loaded, so that everybody sees who was chosen. What was loaded before changes nothing.
 
     Raises DataError for a list that lacks a column, names somebody who is not contacted in this campaign, or says that
-    something happened before its start or after ``now``, NotFoundError for a missing file; then nothing is loaded.
+    something happened before its start or after ``now`` or that nobody was contacted, NotFoundError for a missing file; then nothing is loaded.
     """
     row = book.get(data, campaign_id)
     members = freeze.members_of(data, row)
     contacts, untried, marks = _contacts(lists, row, members, now=now)
+    if lists and contacts.empty and not bought:
+        raise DataError(
+            f"{Path(lists[0]).name}: no row says when somebody was contacted; fill in contacted_at, or there is nothing to bring in"
+        )
     work = data / "staging" / f"results-{campaign_id}"
     with files.reporting(work):
         work.mkdir(parents=True, exist_ok=True)
