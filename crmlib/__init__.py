@@ -21,20 +21,28 @@ _MODULES = {
     "call_list": "crmlib.decisions.call_list",
     "campaigns": "crmlib.decisions.campaigns",
     "desk": "crmlib.decisions.desk",
+    "effect_words": "crmlib.views.effect_words",
     "eligibility": "crmlib.decisions.eligibility",
     "experiments": "crmlib.decisions.experiments",
     "export": "crmlib.decisions.export",
     "features": "crmlib.features",
+    "live": "crmlib.models.live",
+    "match": "crmlib.decisions.match",
     "matrices": "crmlib.decisions.matrices",
     "metrics": "crmlib.models.metrics",
     "offers": "crmlib.decisions.offers",
     "panels": "crmlib.views.panels",
     "plots": "crmlib.views.plots",
+    "plots_effects": "crmlib.views.plots_effects",
+    "policy": "crmlib.decisions.policy",
+    "policy_value": "crmlib.models.policy_value",
     "propensity": "crmlib.models.propensity",
+    "qini": "crmlib.models.qini",
     "registry": "crmlib.models.registry",
     "samples": "crmlib.samples",
     "segments": "crmlib.models.segments",
     "uplift": "crmlib.models.uplift",
+    "value": "crmlib.decisions.value",
     "warehouse": "crmlib.warehouse",
 }
 
@@ -50,11 +58,14 @@ if TYPE_CHECKING:
         eligibility,
         experiments,
         export,
+        match,
         matrices,
         offers,
+        policy,
+        value,
     )
-    from crmlib.models import metrics, propensity, registry, segments, uplift
-    from crmlib.views import panels, plots
+    from crmlib.models import live, metrics, policy_value, propensity, qini, registry, segments, uplift
+    from crmlib.views import effect_words, panels, plots, plots_effects
 
 
 def __getattr__(name: str) -> object:

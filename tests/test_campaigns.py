@@ -103,6 +103,8 @@ def test_a_plan_that_cannot_work_is_refused_in_one_sentence_and_nothing_is_recor
     with pytest.raises(error, match=message) as caught:
         campaigns.draft(shared, plan(**changed), now=NOW)
     assert "\n" not in str(caught.value)
+    with pytest.raises(error, match=message):
+        campaigns.look(shared, plan(**changed), today=NOW.date())
     assert count_of(shared, tables.Campaign) == 0
 
 
@@ -406,6 +408,10 @@ def test_results_that_cannot_be_are_refused_and_nothing_is_loaded(data: Path) ->
     wrong("answered_at 2026-01-01 00:00 is before the contact itself", outcome="refused", answered_at="2026-01-01")
     wrong("was not to be contacted in campaign .* but is left alone as its control group", customer_id=alone)
     wrong("customer stranger was not to be contacted .* but is not a member of it", customer_id="stranger")
+    rows.assign(contacted_at="").to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"back\.csv: no row says when somebody was contacted; fill in contacted_at"):
+        campaigns.bring_in(data, number, [path], now=LATER)
+    assert warehouse.open(paths.warehouse(data)).version == 1 and not (data / "staging").exists()
     rows.drop(columns="outcome").to_csv(path, index=False)
     with pytest.raises(DataError, match=r"back\.csv: no column outcome; it has contact_id"):
         campaigns.bring_in(data, number, [path], now=LATER)

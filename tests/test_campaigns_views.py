@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from pathlib import Path
 
 import made_campaigns
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from made_campaigns import NOW, plan
 
-from crmlib.decisions import campaigns
+from crmlib.decisions import audiences, campaigns
 from crmlib.errors import NotFoundError
 from crmlib.views import campaign_words, campaigns_data, plots_campaigns, texts
 from crmlib.views.campaigns import Panel
@@ -50,6 +51,17 @@ def test_a_plan_is_answered_with_its_clashes(data: Path) -> None:
     )
     later_ = plan(starts_on=dt.date(2026, 3, 2), ends_on=dt.date(2026, 3, 6))
     assert campaigns_data.clashes(loaded, later_, campaigns_data.ask(loaded, later_, today=NOW.date())).empty
+
+
+def test_a_draft_that_cannot_be_carried_out_does_not_stop_another_plan(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    home = tmp_path / "data"
+    nobody = audiences.save(home, "Nobody", audiences.complained(), now=NOW, actor="anna").audience_id
+    empty = campaigns.draft(home, plan(nobody, name="For nobody"), now=NOW)
+    loaded = campaigns_data.load(home)
+    given = plan(capacities={"call": 9})
+    found = campaigns_data.clashes(loaded, given, campaigns_data.ask(loaded, given, today=NOW.date()))
+    assert found.loc[found["campaign_id"] == empty.campaign_id, "kind"].tolist() == ["product"]
 
 
 def test_an_old_campaign_is_measured_for_good(data: Path) -> None:

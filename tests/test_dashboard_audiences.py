@@ -135,7 +135,14 @@ def test_small_cells_are_hidden(builder: audience_data.Builder) -> None:
     regions = found.regions.set_index("label")
     assert 0 < (builder.people["region"] == "West").sum() < audience_data.HIDDEN_BELOW
     assert np.isnan(regions.loc["West", "customers"]) and np.isnan(regions.loc["West", "share"])
-    assert regions.loc["North", "customers"] == (builder.people["region"] == "North").sum()
+    assert np.isnan(regions.loc["West", "share_all"])
+    sizes = builder.people["region"].value_counts()
+    own = regions["customers"]
+    assert own.dropna().to_dict() == {name: sizes[name] for name in own.dropna().index} and own.notna().any()
+    # What is left of the audience is either nobody or too many to tell who they are.
+    assert found.customers - own.sum() == sizes[own[own.isna()].index].sum() >= audience_data.HIDDEN_BELOW
+    ages = audience_data.answer(builder, audience.normal({})).ages["customers"]
+    assert not 0 < found.customers - ages.sum() < audience_data.HIDDEN_BELOW
     nobody = audience_data.answer(builder, audience.turnover(above_minor=10**15).data)
     assert nobody.customers == 0 and nobody.regions["customers"].eq(0).all()
 

@@ -114,7 +114,7 @@ def test_a_cell_is_one_sentence_in_both_languages(loaded: matrices_data.Loaded) 
     )
     assert (
         words.sentence(EN, hidden, name="penetration", **about)
-        == "Hidden: fewer than 10 customers are behind this cell."
+        == "Hidden: fewer than 10 customers are behind this cell, or it would give such a cell away."
     )
     for measure in ("penetration", "propensity", "expected_profit"):
         one = cell(matrices_data.table(loaded, "region", measure, within_days=30, next_only=False), "North", "deposit")

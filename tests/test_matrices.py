@@ -171,6 +171,7 @@ def test_cells_of_fewer_than_10_customers_are_hidden(known: snapshot.Snapshot, s
     members = memberships.members(known, "region").assign(segment="rest")
     members.loc[members.index[:9], "segment"] = "nine"
     members.loc[members.index[20:30], "segment"] = "ten"
+    members.loc[members.index[40:42], "segment"] = "two"  # so that the total gives neither of the two away
     found = matrices.product_segment(known, members, scores=scores)
     nine, ten = found[found["segment"] == "nine"], found[found["segment"] == "ten"]
     told = [name for name in found if name not in ("segment", "product_id", "hidden", "scores_hidden")]
@@ -198,9 +199,7 @@ def test_no_total_gives_a_small_cell_away(known: snapshot.Snapshot, scores: pd.D
         told = found[~found[shown]].groupby("product_id")[count].sum()
         rest = whole.set_index("product_id")[count].dropna().astype(int).sub(told, fill_value=0)
         assert ((rest == 0) | (rest >= 10)).all()
-    overlapping = matrices.product_segment(
-        known, pd.concat([members, members.assign(segment="all")]), scores=scores
-    )
+    overlapping = matrices.product_segment(known, pd.concat([members, members.assign(segment="all")]), scores=scores)
     assert set(overlapping.loc[overlapping["hidden"], "segment"]) == {"four"}, "rows that overlap have no total"
 
 

@@ -378,7 +378,10 @@ def test_a_company_of_an_earlier_release_is_read() -> None:
         ("[contact_policy]\nquiet_channels = ['pigeon']", "quiet_channels: channel 'pigeon' has no cost of contact"),
         ("[contact_policy]\nholdout_share = 0.9", "holdout_share is 0.9; give a share from 0 to 0.5"),
         ("[contact_policy]\nholdout_share = 0.1", "without a holdout_key; give a secret text that never changes"),
-        ("[contact_policy]\nconsent_purposes = []", "consent_purposes is empty, so nobody's consent would be asked for"),
+        (
+            "[contact_policy]\nconsent_purposes = []",
+            "consent_purposes is empty, so nobody's consent would be asked for",
+        ),
         ("[contact_policy]\nlimits = 3", r"limits is 3; write each limit as \[\[contact_policy.limits\]\]"),
         ("[[contact_policy.limits]]\nper = 'customer'", "contacts and days missing"),
         (

@@ -19,7 +19,8 @@ from crmlib.runs import jobs, uplift_jobs
 from crmlib.runs.stages import Stages
 from crmlib.samples import responses
 from crmlib.store import score_sets
-from crmlib.warehouse import company
+from crmlib.warehouse import build, company
+from crmlib.warehouse.snapshot import open_file
 
 AS_OF = "2025-09-30"
 
@@ -216,6 +217,50 @@ def test_the_job_saves_uplift_by_channel_that_agrees_with_the_planted_effects(
     planted = both["p_call"] - both["p_none"]
     assert np.corrcoef(both["score"], planted)[0, 1] > 0.35
     assert 0.3 < both["score"].mean() / planted.mean() < 3
+
+
+def test_members_whose_purchases_the_propensity_learnt_from_teach_nothing(data: Path) -> None:
+    snapshot = warehouse.open(data / "warehouse").snapshot("2025-12-31")
+    every = uplift_campaigns.members(snapshot, dates=9)
+    day = dt.date(2025, 3, 31)
+    kept = uplift_campaigns.members(snapshot, dates=9, fitted_on=day)
+    seen = pd.Timestamp(day)
+    assert (every["as_of"] == seen).any() and set(kept["as_of"]) == set(every["as_of"]) - {seen}
+    assert len(kept) == (every["as_of"] != seen).sum()
+    near = uplift_campaigns.members(snapshot, dates=9, fitted_on=dt.date(2025, 4, 30))
+    assert set(every["as_of"]) - set(near["as_of"]) == {seen, pd.Timestamp("2025-06-30")}
+
+
+def test_an_arm_of_any_name_teaches_about_the_channel_and_the_product_of_its_contacts(tmp_path: Path) -> None:
+    ids = [f"C{n:04d}" for n in range(1_200)]
+    arms = [("control", "gold by post", "silver by phone")[n % 3] for n in range(len(ids))]
+    members = pd.DataFrame({"campaign_id": "K", "customer_id": ids, "assigned_at": "2025-01-01", "arm": arms})
+    met = members[members["arm"] != "control"]
+    about = {"gold by post": ("mail", "gold"), "silver by phone": ("call", "silver")}
+    contacts = met[["campaign_id", "customer_id"]].assign(
+        contact_id=met["customer_id"],
+        occurred_at="2025-01-10",
+        direction="out",
+        channel=[about[arm][0] for arm in met["arm"]],
+        product_id=[about[arm][1] for arm in met["arm"]],
+    )
+    products = pd.DataFrame({"product_id": ["gold", "silver"], "name": ["Gold", "Silver"], "valid_from": "2020-01-01"})
+    sold = pd.DataFrame({"customer_id": ids[:300], "holding_id": ids[:300], "product_id": "gold"})
+    campaign = {"campaign_id": ["K"], "name": ["K"], "starts_on": ["2025-01-05"]}
+    tables = {
+        "products": products,
+        "campaigns": pd.DataFrame({**campaign, "product_id": ["gold"], "channel": ["call"]}),
+        "campaign_members": members.assign(control=members["arm"] == "control"),
+        "contacts": contacts.iloc[: len(contacts) // 2],
+        "holdings": sold.assign(opened_on="2025-02-01"),
+        "complaints": pd.DataFrame({"complaint_id": ["1"], "customer_id": ids[:1], "opened_at": ["2025-06-30"]}),
+    }
+    build.from_frames(tmp_path / "v.duckdb", tables)
+    found = uplift_campaigns.members(open_file(tmp_path / "v.duckdb").snapshot("2025-06-30"))
+    by = found.set_index("customer_id")["channel"].reindex(ids).astype(object)
+    wanted = {"control": "", "gold by post": "mail", "silver by phone": None}
+    expected = [wanted[arm] for arm in arms]
+    assert by.where(by.notna(), None).tolist() == expected, "silver was not the campaign's product"
 
 
 def test_what_was_not_known_yet_teaches_nothing(data: Path) -> None:

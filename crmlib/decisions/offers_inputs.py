@@ -115,9 +115,7 @@ def gather(
     )
 
 
-def _product_codes(
-    snapshot: Snapshot, worth: value.Matrix, rules: pd.DataFrame | None
-) -> tuple[np.ndarray, list[str]]:
+def _product_codes(snapshot: Snapshot, worth: value.Matrix, rules: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
     """Return why each product is refused to each customer, by the rules of eligibility and for want of a score."""
     judged = eligibility.matrix(snapshot, products=worth.products, rules=rules)
     place = pd.Index(judged.customer_ids).get_indexer(worth.customers)

@@ -57,7 +57,7 @@ def reasons(
         missing = chosen["customer_id"].iloc[int(np.argmax(row < 0))]
         raise DataError(f"customer {missing} has no row in the features of that date; build them for the same as_of")
     chosen = chosen[["customer_id", "as_of", "product_id"]].reset_index(drop=True)
-    groups, group_of = _groups(fitted, meanings)
+    groups, group_of = grouped(fitted, meanings)
     wanted = chosen.groupby("product_id", observed=True, sort=False).indices
     places = {product: _place(fitted, str(product)) for product in wanted}
     trees = boost.apart(fitted.learner.booster, {*places.values(), len(fitted.learner.offsets) - 1})
@@ -122,7 +122,7 @@ def _chunk(fitted: Fitted, tree: np.ndarray, place: int, *, trees: dict[int, xgb
     return found
 
 
-def _groups(fitted: Fitted, meanings: pd.DataFrame | None) -> tuple[pd.DataFrame, np.ndarray]:
+def grouped(fitted: Fitted, meanings: pd.DataFrame | None) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the meaning of each feature used (name, code, and more where given) and the number of its reason."""
     names = fitted.learner.encoding.columns
     known = pd.DataFrame({"name": names})
@@ -158,11 +158,11 @@ def _parameters(
     feature: np.ndarray, features: pd.DataFrame, row: np.ndarray, *, fitted: Fitted, groups: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """Return the parameters of each reason, given by the number of its feature and the row of its customer."""
-    meanings = [{str(name): _plain(value) for name, value in one.items()} for one in groups.to_dict("records")]
+    meanings = [{str(name): plain(value) for name, value in one.items()} for one in groups.to_dict("records")]
     values = np.empty(len(row), dtype=object)
     for number in np.unique(feature):
         at = np.flatnonzero(feature == number)
-        values[at] = [_plain(value) for value in features[meanings[number]["name"]].iloc[row[at]]]
+        values[at] = [plain(value) for value in features[meanings[number]["name"]].iloc[row[at]]]
     out = []
     for number, value in zip(feature, values, strict=True):
         meaning = {name: said for name, said in meanings[number].items() if name not in ("name", "code")}
@@ -171,7 +171,7 @@ def _parameters(
     return out
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value that JSON can hold: None for missing, Python's own number or text otherwise."""
     if pd.isna(value):
         return None

@@ -145,12 +145,12 @@ class Live:
 def prepare(model: PropensityModel, meanings: pd.DataFrame | None = None) -> Live:
     """Return a fitted model prepared for live questions; ``meanings`` as of ``features.describe``, for the reasons."""
     fitted = model.fitted_
-    groups, group_of = explain._groups(fitted, meanings)
+    groups, group_of = explain.grouped(fitted, meanings)
     trees = boost.apart(fitted.learner.booster, range(len(fitted.learner.offsets)))
     booster = fitted.learner.booster.copy()
     for one in (booster, *trees.values()):
         one.set_param({"nthread": 1})  # for a single row, waking other threads takes longer than the work
-    told = [{str(k): explain._plain(v) for k, v in one.items() if k != "name"} for one in groups.to_dict("records")]
+    told = [{str(k): explain.plain(v) for k, v in one.items() if k != "name"} for one in groups.to_dict("records")]
     return Live(replace(fitted, learner=replace(fitted.learner, booster=booster)), told, group_of, trees)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
@@ -311,20 +310,29 @@ def answer(builder: Builder, conditions: Data) -> Answer:
         channels=channels.sort_values("customers", ascending=False, ignore_index=True),
         regions=_cells(people.loc[inside, "region"], people["region"], len(found), everybody),
         ages=_cells(ages[inside], ages, len(found), everybody),
-        products=_cells(own["product_group"], held["product_group"], len(found), everybody),
+        products=_cells(own["product_group"], held["product_group"], len(found), everybody, apart=False),
     )
 
 
-def _cells(inside: pd.Series, every: pd.Series, number: int, everybody: int) -> pd.DataFrame:
-    """Return label, customers, share of the audience and of everybody; cells below ``HIDDEN_BELOW`` are NaN."""
+def _cells(inside: pd.Series, every: pd.Series, number: int, everybody: int, *, apart: bool = True) -> pd.DataFrame:
+    """Return label, customers, share of the audience and of everybody; cells below ``HIDDEN_BELOW`` are NaN.
+
+    Where every customer is in one cell only (``apart``) the audience's number less the other cells would tell a hidden
+    one, so the smallest others are hidden with it, until those hidden hold ``HIDDEN_BELOW`` customers together.
+    """
     all_ = every.dropna().astype(str).value_counts().sort_index()
     own = inside.dropna().astype(str).value_counts().reindex(all_.index).fillna(0).astype(float)
-    shown = own.where((own == 0) | (own >= HIDDEN_BELOW), np.nan)
+    hidden = (own > 0) & (own < HIDDEN_BELOW)
+    for label in own[own >= HIDDEN_BELOW].sort_values(kind="stable").index if apart else ():
+        if not 0 < own[hidden].sum() < HIDDEN_BELOW:
+            break
+        hidden[label] = True
+    shown = own.mask(hidden)
     return pd.DataFrame(
         {
             "label": all_.index,
             "customers": shown.to_numpy(),
             "share": (shown / max(number, 1)).to_numpy(),
-            "share_all": (all_ / max(everybody, 1)).to_numpy(),
+            "share_all": (all_.where(all_ >= HIDDEN_BELOW) / max(everybody, 1)).to_numpy(),
         }
     )

@@ -173,8 +173,7 @@ def _planned_entry(loaded: Loaded, row: Campaign) -> calendar.Entry:
             costs=dict.fromkeys(plan.channels, 0.0),
         )
     else:
-        found = campaigns.look(loaded.data, plan, today=plan.starts_on, given=loaded.warehouse)
-        customers, schedule = pd.Index(found.people["customer_id"]), found.schedule
+        customers, schedule = _drafted(loaded, plan)
     return calendar.Entry(
         campaign_id=row.campaign_id,
         name=row.name,
@@ -188,6 +187,15 @@ def _planned_entry(loaded: Loaded, row: Campaign) -> calendar.Entry:
         schedule=schedule,
         capacities=plan.capacities,
     )
+
+
+def _drafted(loaded: Loaded, plan: Plan) -> tuple[pd.Index, pd.DataFrame]:
+    """Return whom a plan not assigned yet would reach and when; nobody where it cannot be carried out as it stands."""
+    try:
+        found = campaigns.look(loaded.data, plan, today=plan.starts_on, given=loaded.warehouse)
+    except CrmError:  # what is wrong with it is said where it is opened; the plan asked about is another
+        return pd.Index([], dtype="str"), pd.DataFrame(columns=calendar.SCHEDULE)
+    return pd.Index(found.people["customer_id"]), found.schedule
 
 
 def _known_entry(loaded: Loaded, row: dict[Any, Any]) -> calendar.Entry:

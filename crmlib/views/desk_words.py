@@ -170,7 +170,7 @@ def occasion(say: Language, code: Code) -> str:
             return say.text("A child turned {n} on {date}", n=code["years"], date=day)
         case "child_turns":
             return say.text("A child turns {n} on {date}", n=code["years"], date=day)
-    column = say.text(wording._COLUMNS[code["column"]])
+    column = say.text(wording.COLUMNS[code["column"]])
     before, after = wording.value(say, code["before"]), wording.value(say, code["after"])
     return say.text("{what} changed: {before} → {after}", what=column, before=before, after=after)
 

@@ -155,7 +155,10 @@ def sentence(
 ) -> str:
     """Return a cell in one sentence, with its interval; ``who`` is the row in words, ``product`` the column."""
     if bool(row["hidden"]):
-        return say.text("Hidden: fewer than {n} customers are behind this cell.", n=matrices.FEWEST)
+        return say.text(
+            "Hidden: fewer than {n} customers are behind this cell, or it would give such a cell away.",
+            n=matrices.FEWEST,
+        )
     if pd.isna(row["value"]):
         if name == "expected_profit":
             return say.text(

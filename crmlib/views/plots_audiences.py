@@ -37,13 +37,13 @@ def steps(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
 def profile(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     """Return the shares of the audience as bars, with a mark where all customers are.
 
-    In: label (words), share (NaN where hidden) and share_all, both 0 to 1; in the order to be read downwards.
+    In: label (words), share and share_all, both 0 to 1 (NaN where hidden); in the order to be read downwards.
     """
     say = texts.speak(language)
     figure = plots.figure(language, "", "")
     places = list(range(len(table)))[::-1]
     pairs = zip(table["share"], table["share_all"], strict=True)
-    notes = [say.text("{share} (all: {all})", share=_shown(say, own), all=_percent(say, every)) for own, every in pairs]
+    notes = [say.text("{share} (all: {all})", share=_shown(say, own), all=_shown(say, every)) for own, every in pairs]
     shares = table["share"].fillna(0)
     _bars(figure, shares, places, [""] * len(table), [BLUE] * len(table), name=say.text("this audience"))
     # Beyond bar and mark, so that neither runs through the figures.
@@ -63,7 +63,7 @@ def profile(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
         mode="markers",
         marker=marker,
         name=say.text("all customers"),
-        text=[_percent(say, one) for one in table["share_all"]],
+        text=[_shown(say, one) for one in table["share_all"]],
         hovertemplate="%{text}",
     )
     top = max(float(table[["share", "share_all"]].max().max()), 0.01)

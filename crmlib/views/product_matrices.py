@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from crmlib.decisions import memberships
+from crmlib.decisions import matrices, memberships
 from crmlib.decisions.export import export
 from crmlib.errors import UsageError
 from crmlib.store.tables import Audience
@@ -285,7 +285,12 @@ class Panel:
         unit = f", {say.symbol(currency)}" if name == "expected_profit" else ""
         self.title.value = frame.title(
             words.measure(say, name) + unit,
-            words.note(say, name) + " " + say.text("Grey: fewer than {n} customers. Click a cell to choose it.", n=10),
+            words.note(say, name)
+            + " "
+            + say.text(
+                "Grey: fewer than {n} customers, or a cell that would give such a number away. Click a cell to choose it.",
+                n=matrices.FEWEST,
+            ),
         )
         chosen = (self.row.value, self.product.value)
         figure = plots_matrices.heat_map(

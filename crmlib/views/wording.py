@@ -40,7 +40,7 @@ _SUBJECTS = {
     "customer_tenure_days": later("Length of the relationship"),
     "customer_attributes_age_days": later("Time since the customer's data changed"),
 }
-_COLUMNS = {
+COLUMNS = {
     "gender": later("Gender"),
     "region": later("Region"),
     "city": later("Town"),
@@ -202,8 +202,8 @@ def _subject(say: Language, code: Mapping[str, Any], products: Mapping[str, str]
     feature, table = str(code.get("feature") or ""), str(code.get("table") or "")
     column = feature.removeprefix("customer_")
     beginnings = [known for known in _SUBJECTS if f"{feature}_".startswith(f"{known}_")]
-    if column in _COLUMNS:
-        name = say.text(_COLUMNS[column])
+    if column in COLUMNS:
+        name = say.text(COLUMNS[column])
     elif beginnings:
         name = say.text(_SUBJECTS[max(beginnings, key=len)])
     elif table in _SUBJECTS:

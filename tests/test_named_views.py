@@ -1,0 +1,73 @@
+"""Every dashboard keeps its settings under a name and puts them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import browser
+import made_campaigns
+import made_desk
+import pytest
+
+from crmlib.decisions import audiences
+from crmlib.views import audience_builder, campaign_targeting, campaigns, offer_desk, panels, product_matrices
+
+
+def _build(panel: Any) -> None:
+    panel._put(audiences.where(region="North").data)
+
+
+def _plan(panel: Any) -> None:
+    panel.form.name.value, panel.part.value = "Gold in spring", "plan"
+
+
+def _cell(panel: Any) -> None:
+    panel.measure.value = next(value for _, value in panel.measure.options if value != panel.measure.value)
+
+
+def _target(panel: Any) -> None:
+    panel.products.value = next(value for _, value in panel.products.options if value != panel.products.value)
+
+
+def _serve(panel: Any) -> None:
+    panel.channel.value, panel.mode.value = "branch", "match"
+
+
+CHOICES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], None]]] = {
+    "audience_builder": (lambda data: audience_builder.Panel(data, "en"), _build),
+    "campaign_targeting": (lambda data: campaign_targeting.Panel(data, "en"), _target),
+    "campaigns": (lambda data: campaigns.Panel(data, "en"), _plan),
+    "offer_desk": (lambda data: offer_desk.Panel(data, "", "en"), _serve),
+    "product_matrices": (lambda data: product_matrices.Panel(data, "en"), _cell),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    bank, desk = tmp_path_factory.mktemp("bank"), tmp_path_factory.mktemp("desk")
+    made_campaigns.folder(bank)
+    return {name: made_desk.make(desk) if name == "offer_desk" else bank for name in CHOICES}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_was_chosen_is_kept_under_a_name_and_put_back_on_another_page(name: str, folders: dict[str, Path]) -> None:
+    made, choose = CHOICES[name]
+    first = made(folders[name])
+    begun = first.frame._settings()
+    choose(first)
+    chosen = first.frame._settings()
+    assert chosen != begun, "the choice is one of the settings"
+    views = first.frame._views
+    views.name.value = "mine"
+    views.keep.click()
+    assert "View mine saved." in first.frame._trouble.value
+    second = made(folders[name])
+    assert second.frame._settings() == begun
+    second.frame._views.chosen.value = "mine"
+    assert second.frame._settings() == chosen and second.frame._trouble.value == ""
+
+
+def test_no_dashboard_is_left_out() -> None:
+    assert set(CHOICES) == set(panels.DASHBOARDS) == {path.stem for path in browser.DASHBOARDS.glob("*.ipynb")}
