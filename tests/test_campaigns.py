@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from made_campaigns import CALL, EMAIL, ENDS, NOW, STARTS, plan
 
 from crmlib import paths, warehouse
-from crmlib.decisions import audiences, campaigns, experiments, watermarks
+from crmlib.decisions import audiences, campaigns, eligibility, experiments, watermarks
 from crmlib.decisions.campaigns import Arm, Plan, book, calendar, freeze
 from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
 from crmlib.store import session, tables
@@ -566,3 +566,12 @@ def test_the_dates_of_the_plan_are_kept(data: Path) -> None:
     made = assigned(data)
     assert (made.campaign.starts_on, made.campaign.ends_on) == (STARTS, ENDS)
     assert isinstance(campaigns.plan_of(made.campaign), Plan)
+
+
+def test_the_companys_own_rules_of_eligibility_bind_campaigns_too(data: Path) -> None:
+    before = freeze.look(data, plan(), today=NOW.date())
+    own = '[[rule]]\nproduct = "gold_card"\ncode = "age_below"\nyears = 18\n'  # and nobody's age is known
+    (data / eligibility.RULES_FILE).write_text(own, encoding="utf-8")
+    after = freeze.look(data, plan(), today=NOW.date())
+    assert "age_unknown" in set(after.refusals["code"]) - set(before.refusals["code"])
+    assert len(before.people) and after.people.empty

@@ -443,6 +443,12 @@ def test_chunks_pairs_and_single_customers_agree(bank: warehouse.Warehouse, size
     assert first == [whole.meanings[code] for code in whole.codes[few[0]]]
 
 
+def test_no_pairs_get_no_answers(bank: warehouse.Warehouse) -> None:
+    nothing = pd.DataFrame({"customer_id": [], "product_id": []})
+    found = eligibility.eligible(bank.snapshot("2025-08-14"), nothing)
+    assert found.empty and found.columns.tolist() == ["customer_id", "product_id", "allowed", "code"]
+
+
 def test_an_unheard_customer_row_after_the_day_changes_nothing(bank: warehouse.Warehouse) -> None:
     # The same day read from a version that knows later changes and one cut there: history is filtered, not the version.
     early = bank.snapshot("2025-03-31")

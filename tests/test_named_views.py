@@ -37,7 +37,7 @@ def _serve(panel: Any) -> None:
 
 CHOICES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], None]]] = {
     "audience_builder": (lambda data: audience_builder.Panel(data, "en"), _build),
-    "campaign_targeting": (lambda data: campaign_targeting.Panel(data, "en"), _target),
+    "campaign_targeting": (lambda data: campaign_targeting.Panel(data, "", "en"), _target),
     "campaigns": (lambda data: campaigns.Panel(data, "en"), _plan),
     "offer_desk": (lambda data: offer_desk.Panel(data, "", "en"), _serve),
     "product_matrices": (lambda data: product_matrices.Panel(data, "en"), _cell),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import made_campaigns
 import made_scores
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ import pytest
 from scipy.optimize import LinearConstraint, milp
 
 from crmlib import paths, warehouse
-from crmlib.decisions import decision_log, eligibility, offers, offers_inputs, offers_log, policy, value
+from crmlib.decisions import decision_log, desk_events, eligibility, offers, offers_inputs, offers_log, policy, value
+from crmlib.decisions.campaigns import book, freeze
 from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
 from crmlib.runs import offer_jobs
 from crmlib.runs.stages import Stages
@@ -382,6 +384,10 @@ def test_a_log_that_is_none_is_not_written(tmp_path: Path) -> None:
         ({"budget_minor": -5}, "budget_minor is -5, so no contact could be paid"),
         ({"capacities": {"call": 0, "mail": 0, "email": 0}}, "capacities: there is none, every channel has 0 contacts"),
         ({"capacities": {"call": -1}}, "capacities: call is -1; give the contacts it can make, 0 or more"),
+        (
+            {"capacities": {}, "company": replace(BANK, contact_costs_minor={}, capacities={})},
+            "contact_costs_minor names no channel, so no contact could be made",
+        ),
         ({"capacities": {"pigeon": 1}}, "channel 'pigeon' has no cost of contact; known are call, email, mail"),
     ],
 )
@@ -419,6 +425,25 @@ def test_the_company_file_of_the_data_folder_counts(made: tuple[Path, snapshot.S
     best = offers.best_offers(state, tmp_path)
     assert set(best.offers["channel"]) == {"email"} and (best.offers["cost_minor"] == 3).all()
     assert offers_inputs.company_of(made[0], made[1]) == made[1].warehouse.company
+
+
+def test_what_was_answered_at_the_desk_is_not_offered_by_the_batch(tmp_path: Path) -> None:
+    state = bank(tmp_path)
+    first = offers.best_offers(state, tmp_path, budget_minor=12_000, company=BANK).offers
+    told = first[["customer_id", "product_id"]].drop_duplicates("customer_id").head(4).to_numpy().tolist()
+    said = [("refused", NOW), ("accepted", NOW), ("later", NOW), ("refused", NOW - dt.timedelta(days=200))]
+    for (customer, product), (outcome, at) in zip(told, said, strict=True):
+        desk_events.record(tmp_path, customer, product, outcome=outcome, channel="call", actor="anna", now=at)
+    best = offers.best_offers(state, tmp_path, budget_minor=12_000, company=BANK)
+    made = set(zip(best.offers["customer_id"], best.offers["product_id"], strict=True))
+    assert not made & {(customer, product) for customer, product in told[:3]}
+    assert tuple(told[3]) in made, "a refusal of long ago does not count"
+    log = offers_log.log(best)
+    dropped = log[log["code"].str.startswith("offer_")].set_index("customer_id")[["code", "products"]]
+    assert {name: tuple(row) for name, row in dropped.iterrows()} == {
+        customer: (f"offer_{outcome}", product)
+        for (customer, product), (outcome, _) in zip(told[:3], said[:3], strict=True)
+    }
 
 
 def test_the_job_leaves_offers_log_and_a_run(tmp_path: Path) -> None:
@@ -459,3 +484,16 @@ def test_scores_of_strangers_put_nobody_else_among_the_scored(tmp_path: Path) ->
     save(tmp_path, pd.concat([known[known["customer_id"] != "c0000"], stranger]), "propensity")
     best = offers.best_offers(state, tmp_path, company=BANK)
     assert not {"c0000", "zz"} & set(best.inputs.worth.customers)
+
+
+def test_what_running_campaigns_have_promised_counts_for_the_limits(tmp_path: Path) -> None:
+    plan = made_campaigns.plan(made_campaigns.folder(tmp_path))
+    limit = '[[contact_policy.limits]]\nper = "customer"\ncontacts = 1\ndays = 30\n'
+    (tmp_path / "company.toml").write_text(limit, encoding="utf-8")
+    before = offer_jobs.offers(tmp_path, stages=Stages(quiet=True)).offers
+    row = book.draft(tmp_path, plan, now=made_campaigns.NOW)
+    row = book.approve(tmp_path, row.campaign_id, revision=row.revision, by="Olga", now=made_campaigns.NOW)
+    made = freeze.assign(tmp_path, row.campaign_id, revision=row.revision, seed=1, now=made_campaigns.NOW)
+    promised = set(made.members.loc[~made.members["control"], "customer_id"])
+    after = offer_jobs.offers(tmp_path, stages=Stages(quiet=True)).offers
+    assert promised & set(before["customer_id"]) and not promised & set(after["customer_id"])

@@ -219,18 +219,6 @@ def test_the_job_saves_uplift_by_channel_that_agrees_with_the_planted_effects(
     assert 0.3 < both["score"].mean() / planted.mean() < 3
 
 
-def test_members_whose_purchases_the_propensity_learnt_from_teach_nothing(data: Path) -> None:
-    snapshot = warehouse.open(data / "warehouse").snapshot("2025-12-31")
-    every = uplift_campaigns.members(snapshot, dates=9)
-    day = dt.date(2025, 3, 31)
-    kept = uplift_campaigns.members(snapshot, dates=9, fitted_on=day)
-    seen = pd.Timestamp(day)
-    assert (every["as_of"] == seen).any() and set(kept["as_of"]) == set(every["as_of"]) - {seen}
-    assert len(kept) == (every["as_of"] != seen).sum()
-    near = uplift_campaigns.members(snapshot, dates=9, fitted_on=dt.date(2025, 4, 30))
-    assert set(every["as_of"]) - set(near["as_of"]) == {seen, pd.Timestamp("2025-06-30")}
-
-
 def test_an_arm_of_any_name_teaches_about_the_channel_and_the_product_of_its_contacts(tmp_path: Path) -> None:
     ids = [f"C{n:04d}" for n in range(1_200)]
     arms = [("control", "gold by post", "silver by phone")[n % 3] for n in range(len(ids))]

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 
+from crmlib.decisions import desk_offers
 from crmlib.decisions.desk_history import Past
 from crmlib.errors import UsageError
 from crmlib.store import session
 from crmlib.store.tables import DeskEvent
+from crmlib.warehouse.snapshot import cutoff
 
 OUTCOMES = ("offered", "accepted", "refused", "later")
 LATER_DAYS = 30
@@ -64,6 +67,31 @@ def record(
         store.add(event)
         store.commit()
         return event.event_id
+
+
+def resting(data: Path, *, as_of: dt.date, pauses: desk_offers.Pauses | None = None) -> pd.DataFrame:
+    """Return what is not to be offered the day after ``as_of``, for what was answered at the desk up to now.
+
+    Out: customer_id, product_id and code (offer_refused, offer_accepted, offer_later, offer_ignored; see
+    ``desk_offers.resting``). What was answered after ``as_of`` counts too: no decision forgets what a customer just said.
+    """
+    query = (
+        sa.select(DeskEvent.customer_id, DeskEvent.product_id, DeskEvent.happened_at, DeskEvent.channel)
+        .add_columns(DeskEvent.outcome, DeskEvent.shown["due"].as_string())  # not the whole prompt, of everybody
+        .order_by(DeskEvent.customer_id, DeskEvent.happened_at.desc(), DeskEvent.event_id.desc())
+    )
+    said: dict[str, list[Past]] = {}
+    with session.engine(data).connect() as store:
+        for customer, product, at, channel, outcome, due in store.execute(query):
+            past = Past(product, at, channel, outcome, "desk", due=_read_due({"due": due}))
+            said.setdefault(customer, []).append(past)
+    given, now = pauses or desk_offers.Pauses(), cutoff(as_of)
+    rows = [
+        (customer, product, found.reason["code"])
+        for customer, own in said.items()
+        for product, found in desk_offers.resting(own, given, as_of=as_of, now=now).items()
+    ]
+    return pd.DataFrame(rows, columns=["customer_id", "product_id", "code"], dtype="str")
 
 
 def of_customer(data: Path, customer_id: str, *, before: dt.datetime) -> list[Past]:

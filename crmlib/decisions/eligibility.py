@@ -106,6 +106,9 @@ def eligible(
     Raises NotFoundError for an unknown customer or product, DataError for rules that contradict each other.
     """
     if pairs is not None:
+        if pairs.empty:  # nothing asked, nothing answered
+            told = pairs[["customer_id", "product_id"]].astype("str").reset_index(drop=True)
+            return told.assign(allowed=pd.Series(dtype=bool), code=pd.Series(dtype="str"))
         customers = list(dict.fromkeys(pairs["customer_id"]))
         products = list(dict.fromkeys(pairs["product_id"].astype(str)))
     found = matrix(snapshot, customers=customers, products=products, rules=rules)

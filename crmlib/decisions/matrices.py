@@ -265,7 +265,8 @@ def _worth(known: Known, pairs: pd.DataFrame, of: sp.csr_array) -> pd.DataFrame:
     money = ["contacts", *[name for name in out if name.endswith("_minor")]]
     assert known.priced is not None
     unpriced = np.tile(~known.priced, len(table) // len(known.priced))
-    return _blank(table, money, pd.Series(unpriced))
+    few = table["contacts"].between(1, FEWEST - 1)  # sums over so few would tell about persons
+    return _blank(table, money, few | unpriced)
 
 
 def _scored(base: Known, scores: pd.DataFrame) -> pd.DataFrame:

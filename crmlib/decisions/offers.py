@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crmlib.decisions import allocation, eligibility, offers_inputs, value
+from crmlib.decisions import allocation, desk_events, eligibility, offers_inputs, value
 from crmlib.decisions.allocation import Allocation
 from crmlib.decisions.offers_inputs import Inputs, Scores
 from crmlib.errors import UsageError
@@ -57,7 +57,8 @@ def best_offers(
     In: ``data`` folder with the scores of the snapshot's day (uplift where saved, else propensity); ``budget_minor`` for
     the cost of all contacts (None: no limit); ``capacities`` contacts by channel (None: the company's; a channel not
     named has no limit); ``company`` instead of the data folder's; ``since`` contacts the warehouse does not hold yet, see
-    ``policy.permitted``. The company's own rules of eligibility count where the folder has them. Every offer is one contact, and counts against the limits of the contact policy.
+    ``policy.permitted``. The company's own rules of eligibility count where the folder has them, and what
+    customers lately answered at the desk. Every offer is one contact, and counts against the limits of the contact policy.
 
     Raises UsageError for a k below 1, a budget or capacities of nothing, a negative one and an unknown channel, DataError
     where the scores are of another day, NotFoundError where there are none.
@@ -67,7 +68,8 @@ def best_offers(
     check(k=k, budget_minor=budget_minor, capacities=limits, company=company)
     scored = offers_inputs.scores(data, snapshot)
     rules = eligibility.rules(snapshot, file=data / eligibility.RULES_FILE)
-    inputs = offers_inputs.gather(snapshot, scored, company=company, k=k, since=since, rules=rules)
+    resting = desk_events.resting(data, as_of=snapshot.as_of)
+    inputs = offers_inputs.gather(snapshot, scored, company=company, k=k, since=since, rules=rules, resting=resting)
     problem = offers_inputs.problem(inputs, budget_minor=budget_minor, capacities=limits, k=k)
     found = allocation.solve(problem)
     resources = _resources(inputs, found, company)
@@ -93,6 +95,11 @@ def check(*, k: int, budget_minor: int | None, capacities: dict[str, int], compa
             "give an amount above zero, or leave it out for no limit"
         )
     known = company.contact_costs_minor
+    if not known:
+        raise UsageError(
+            "contact_costs_minor names no channel, so no contact could be made; give the cost of a contact by at least one "
+            "channel in company.toml"
+        )
     unknown = sorted(set(capacities) - set(known))
     if unknown:
         raise UsageError(
@@ -102,7 +109,7 @@ def check(*, k: int, budget_minor: int | None, capacities: dict[str, int], compa
     for name, contacts in capacities.items():
         if not contacts >= 0:
             raise UsageError(f"capacities: {name} is {contacts}; give the contacts it can make, 0 or more")
-    if known and all(capacities.get(name) == 0 for name in known):
+    if all(capacities.get(name) == 0 for name in known):
         raise UsageError(
             "capacities: there is none, every channel has 0 contacts, so no offer could be made; "
             "give one of them contacts, or leave a channel out for no limit"

@@ -84,10 +84,12 @@ def gather(
     k: int,
     since: pd.DataFrame | None = None,
     rules: pd.DataFrame | None = None,
+    resting: pd.DataFrame | None = None,
 ) -> Inputs:
     """Read what decides about all scored customers.
 
-    ``since`` are contacts the warehouse does not hold yet, ``rules`` those of eligibility (None: of the product table).
+    ``since`` are contacts the warehouse does not hold yet, ``rules`` those of eligibility (None: of the product table);
+    ``resting`` what customers lately answered to, as of ``desk_events.resting``.
     """
     past = policy.history(snapshot, company=company, since=since)
     everyone = pd.Index(past.customers["customer_id"])
@@ -107,7 +109,7 @@ def gather(
     worth = value.matrix(
         scored.propensity, terms=sold, company=company, customers=customers, channels=channels, uplift=scored.uplift
     )
-    code, meanings = _product_codes(snapshot, worth, rules)
+    code, meanings = _product_codes(snapshot, worth, rules, resting)
     household = past.customers["household"].to_numpy()[rows]
     left = _contacts_left(past, company, rows, channels=channels, k=k)
     return Inputs(
@@ -115,14 +117,25 @@ def gather(
     )
 
 
-def _product_codes(snapshot: Snapshot, worth: value.Matrix, rules: pd.DataFrame | None) -> tuple[np.ndarray, list[str]]:
-    """Return why each product is refused to each customer, by the rules of eligibility and for want of a score."""
+def _product_codes(
+    snapshot: Snapshot, worth: value.Matrix, rules: pd.DataFrame | None, resting: pd.DataFrame | None
+) -> tuple[np.ndarray, list[str]]:
+    """Return why each product is refused to each customer: by eligibility, for want of a score, by an answer at the desk."""
     judged = eligibility.matrix(snapshot, products=worth.products, rules=rules)
     place = pd.Index(judged.customer_ids).get_indexer(worth.customers)
     column = pd.Index(judged.product_ids).get_indexer(pd.Index(worth.products))
     codes = judged.codes[np.ix_(place, column)]
     meanings = [*judged.meanings, "not_scored"]
     codes[(codes == 0) & np.isnan(worth.probability)] = len(meanings) - 1
+    if resting is not None and len(resting):
+        said = sorted(set(resting["code"]))
+        number = len(meanings) + pd.Index(said).get_indexer(pd.Index(resting["code"]))
+        row = worth.customers.get_indexer(pd.Index(resting["customer_id"]))
+        column = pd.Index(worth.products).get_indexer(pd.Index(resting["product_id"]))
+        asked = (row >= 0) & (column >= 0)
+        row, column, number = row[asked], column[asked], number[asked]
+        codes[row, column] = np.where(codes[row, column] == 0, number, codes[row, column])
+        meanings += said
     return codes, meanings
 
 

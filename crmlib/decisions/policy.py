@@ -170,7 +170,10 @@ def _contacts(snapshot: Snapshot, rules: ContactPolicy, *, since: dt.datetime) -
 
 def _held_out(snapshot: Snapshot, people: pd.DataFrame, rules: ContactPolicy) -> np.ndarray:
     members = snapshot.select("campaign_members").subquery("known")
-    chosen = sa.select(members.c.customer_id).where(members.c.campaign_id == HOLDOUT_CAMPAIGN, members.c.control)
+    campaigns = snapshot.select("campaigns").subquery("announced")
+    others = sa.select(campaigns.c.campaign_id).where(campaigns.c.goal == "holdout")
+    named = sa.or_(members.c.campaign_id == HOLDOUT_CAMPAIGN, members.c.campaign_id.in_(others))
+    chosen = sa.select(members.c.customer_id).where(named, members.c.control)
     listed = people["customer_id"].astype(object).isin(snapshot.warehouse.read(chosen)["customer_id"].astype(object))
     if not rules.holdout_share:
         return listed.to_numpy()

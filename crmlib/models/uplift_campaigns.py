@@ -16,17 +16,13 @@ NEED_BUYERS = 100
 """Buyers among the members of campaigns, and a tenth of it in the control groups, below which nothing is learnt."""
 
 
-def members(
-    snapshot: Snapshot, *, within_days: int = 90, dates: int = 3, fitted_on: dt.date | None = None
-) -> pd.DataFrame:
+def members(snapshot: Snapshot, *, within_days: int = 90, dates: int = 3) -> pd.DataFrame:
     """Return the members of campaigns for one product whose outcome was known at the snapshot.
 
     Out: campaign_id, customer_id, as_of (the day before the assignment), product_id, channel ("" for the control group; the
     arm where it names a channel with a cost, else that of its contacts, else the campaign's), bought (within
     ``within_days`` of the assignment, by what was known at the snapshot). Only the last ``dates`` days of assignment, since
     features are built for each. An arm that was contacted about another product than the campaign's is left out.
-    ``fitted_on`` is the day after which a model of propensity learnt who buys: members whose own days of buying overlap
-    those are left out, since its score for them has seen the answer.
 
     Raises DataError where there are too few members, control groups or buyers to learn from.
     """
@@ -35,9 +31,6 @@ def members(
     rows = rows.merge(goods, on="campaign_id", validate="many_to_one")
     day = rows["assigned_at"].dt.normalize()
     rows = rows.assign(assigned=day)[day + pd.Timedelta(days=within_days - 1) <= pd.Timestamp(snapshot.as_of)]
-    if fitted_on is not None:
-        apart = (rows["assigned"] - pd.Timedelta(days=1) - pd.Timestamp(fitted_on)).abs()
-        rows = rows[apart >= pd.Timedelta(days=within_days)]
     last = np.sort(rows["assigned"].unique())[-dates:]
     rows = _with_channels(snapshot, rows[rows["assigned"].isin(last)])
     named, control = rows["named"], rows["control"].astype(bool)
@@ -59,13 +52,18 @@ def _with_channels(snapshot: Snapshot, rows: pd.DataFrame) -> pd.DataFrame:
     )
     keys = ["campaign_id", "customer_id"]
     met = snapshot.warehouse.read(query).drop_duplicates(keys)
-    met = met.merge(unnamed[[*keys, "arm"]], on=keys, validate="one_to_one").groupby(["campaign_id", "arm"])
-    arms = met[["channel", "product_id"]].agg(lambda values: next(iter(values.mode()), None)).reset_index()
-    arms = arms.rename(columns={"channel": "met_by", "product_id": "met_about"})
+    met = met.merge(unnamed[[*keys, "arm"]], on=keys, validate="one_to_one")
+    arms = met.groupby(["campaign_id", "arm"], as_index=False).agg(
+        met_by=("channel", _commonest), met_about=("product_id", _commonest)
+    )
     out = rows.merge(arms, on=["campaign_id", "arm"], how="left", validate="many_to_one")
     named = out["arm"].where(out["arm"].isin(known), out["met_by"].fillna(out["channel"]))
     other = out["met_about"].notna() & (out["met_about"] != out["product_id"])
     return out.assign(named=named.fillna("").astype("str"))[~other].reset_index(drop=True)
+
+
+def _commonest(values: pd.Series) -> str | None:
+    return next(iter(values.mode()), None)
 
 
 def days(found: pd.DataFrame) -> list[dt.date]:

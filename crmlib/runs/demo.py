@@ -53,8 +53,8 @@ def run(data: Path, *, customers: int, seed: int) -> Stages:
                     stage.say(line)
             uplift_jobs.uplift(data, stages=stages, seed=seed)
             offer_jobs.offers(data, stages=stages)
-            with stages.stage("notebooks", "executed through papermill") as stage:
-                notebooks.append(beside("run", "04_next_best_offer"))
+            with stages.stage("notebooks", "executed through papermill") as stage, _beside(data) as another:
+                notebooks.append(another("run", "04_next_best_offer"))
                 for notebook in notebooks:
                     notebook.result()
                 stage.say(f"{len(notebooks)} executed copies in {shown(data / 'runs')}")

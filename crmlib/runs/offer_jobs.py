@@ -7,11 +7,13 @@ from pathlib import Path
 from crmlib import paths, warehouse
 from crmlib.decisions import decision_log, offers_log
 from crmlib.decisions import offers as choosing
+from crmlib.decisions.campaigns import freeze
 from crmlib.decisions.offers import BestOffers
 from crmlib.errors import DataError
 from crmlib.runs import clock, jobs
 from crmlib.runs.stages import Stages, shown, size
 from crmlib.store import files, score_sets
+from crmlib.warehouse.snapshot import cutoff
 
 
 def offers(
@@ -24,7 +26,8 @@ def offers(
 ) -> BestOffers:
     """Choose the best offers on the newest propensity scores, save the offers and the log, and return the offers.
 
-    Offers lie in ``data/offers``, logs in ``data/decisions``. Arguments as in ``offers.best_offers``. Raises DataError
+    Contacts that running campaigns have still before them count for the limits of the contact policy. Offers lie in
+    ``data/offers``, logs in ``data/decisions``. Arguments as in ``offers.best_offers``. Raises DataError
     where the newest scores are of a day that the served version does not hold.
     """
     scored = score_sets.newest(data, "propensity")
@@ -38,7 +41,10 @@ def offers(
     asked = {"as_of": str(scored.as_of), "budget_minor": budget_minor, "capacities": capacities, "k": k}
     with jobs.recorded(data, "offers", asked, warehouse_version=wh.version) as run_id:
         with stages.stage("offers", f"the best for every customer as of {scored.as_of}") as stage:
-            found = choosing.best_offers(snapshot, data, budget_minor=budget_minor, capacities=capacities, k=k)
+            planned = freeze.promised(data, wh, at=cutoff(scored.as_of))
+            found = choosing.best_offers(
+                snapshot, data, budget_minor=budget_minor, capacities=capacities, k=k, since=planned
+            )
             many = found.offers["customer_id"].nunique()
             stage.say(f"{len(found.offers):,} offers to {many:,} customers")
             currency = found.settings["currency"]

@@ -16,17 +16,12 @@ from crmlib.runs import clock
 from crmlib.runs.jobs import last_day, recorded
 from crmlib.runs.stages import Stages
 from crmlib.store import score_sets
-from crmlib.warehouse.snapshot import Snapshot, parse_date
+from crmlib.warehouse.snapshot import Snapshot
 
 
 def learn(snapshot: Snapshot, saved: registry.Registered, *, seed: int = 7) -> tuple[ChannelUplift, pd.DataFrame]:
-    """Return what the campaigns known at the snapshot teach, and their members; see ``ChannelUplift``.
-
-    Left out are the members from whom the model of propensity learnt who buys.
-    """
-    fitted_on = parse_date(saved.metrics["dates"]["train"])
-    within_days = int(saved.metrics["within_days"])
-    members = uplift_campaigns.members(snapshot, within_days=within_days, fitted_on=fitted_on)
+    """Return what the campaigns known at the snapshot teach, and their members; see ``ChannelUplift``."""
+    members = uplift_campaigns.members(snapshot, within_days=int(saved.metrics["within_days"]))
     spec = features.from_json(saved.specification)
     known, base = [], np.full(len(members), np.nan)
     for day in uplift_campaigns.days(members):

@@ -40,6 +40,10 @@ _CODES = {
     "age_unknown": later("age not on record"),
     "income_below": later("income too low for the product"),
     "income_unknown": later("income not on record"),
+    "offer_refused": later("declined it at the desk"),
+    "offer_accepted": later("agreed to it at the desk"),
+    "offer_later": later("put it off at the desk"),
+    "offer_ignored": later("did not answer it at the desk"),
     "no_day_left": later("no day of the contact plan left"),
 }
 

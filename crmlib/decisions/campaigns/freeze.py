@@ -101,7 +101,9 @@ def look(
         data, snapshot, channels=plan.channels, company=company, day=max(today, plan.starts_on)
     )
     people = _ordered(data, plan, snapshot, ids)
-    return answer(plan, people, refusals(plan, people, snapshot, rules), snapshot, company=company)
+    own = eligibility.rules(snapshot, file=data / eligibility.RULES_FILE)
+    codes = refusals(plan, people, snapshot, rules, terms=own)
+    return answer(plan, people, codes, snapshot, company=company)
 
 
 def allowed_at(data: Path, snapshot: Snapshot, *, channels: list[str], company: Company, day: dt.date) -> Reach:
@@ -214,11 +216,16 @@ def _mean_costs(plan: Plan, may: np.ndarray, company: Company) -> dict[str, floa
     return found
 
 
-def refusals(plan: Plan, people: pd.DataFrame, snapshot: Snapshot, allowed: Reach) -> np.ndarray:
-    """Return why each person (rows) may not get each arm (columns): by its channel, or its product; else ""."""
+def refusals(
+    plan: Plan, people: pd.DataFrame, snapshot: Snapshot, allowed: Reach, *, terms: pd.DataFrame | None = None
+) -> np.ndarray:
+    """Return why each person (rows) may not get each arm (columns): by its channel, or its product; else "".
+
+    ``terms`` are the rules of eligibility (None: those of the product table).
+    """
     customers = people["customer_id"].to_numpy(dtype=object)
     by_channel = dict(zip(plan.channels, reach.matrix(allowed, customers, plan.channels).T, strict=True))
-    may_buy = eligibility.matrix(snapshot, customers=customers.tolist(), products=plan.products)
+    may_buy = eligibility.matrix(snapshot, customers=customers.tolist(), products=plan.products, rules=terms)
     places = pd.Index(may_buy.customer_ids).get_indexer(pd.Index(customers))
     meanings = np.array(may_buy.meanings, dtype=object)
     columns = []
