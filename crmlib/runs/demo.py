@@ -1,4 +1,4 @@
-"""The main job on a made-up bank: sample, load, check, segment, train, score, offers, notebooks."""
+"""The main job on a made-up bank: sample, load, segment, train, score, offers, notebooks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from crmlib import __version__, paths, samples, warehouse
+from crmlib import __version__, paths, samples
 from crmlib.errors import RunError, UsageError
 from crmlib.runs import jobs, offer_jobs, uplift_jobs
 from crmlib.runs.stages import Stages, shown, size
-from crmlib.warehouse import quality
 
 FEWEST_CUSTOMERS = 2000
 _MADE_BY_THE_DEMO = (
@@ -37,24 +36,20 @@ def run(data: Path, *, customers: int, seed: int) -> Stages:
         stage.say(f"{len(sample.files)} files in {shown(sample.folder)} ({size(sample.folder)})")
     with jobs.recorded(data, "demo", {"customers": customers, "seed": seed}):
         jobs.load(list(sample.files), sample.mapping, data=data, company=sample.company, stages=stages)
-        with stages.stage("check", "quality and freshness") as stage:
-            wh = warehouse.open(paths.warehouse(data))
-            found = quality.summary(quality.check(wh.snapshot(jobs.last_day(wh))))
-            stage.say(f"{int(found['rows'].sum()):,} rows in {int((found['rows'] > 0).sum())} tables")
-            stage.say(f"{len(quality.quarantine(data)):,} findings in quarantine")
-        with _beside(data) as beside:  # what does not wait for the next stage runs beside it
-            segments = beside("segment")
-            notebooks = [beside("run", "01_data_quality"), beside("run", "03_segments")]
+        # What does not wait for the next stage runs beside it, in two processes at most.
+        with _beside(data) as first, _beside(data) as second:
+            segments = first("segment")
+            notebooks = [first("run", "01_data_quality"), first("run", "03_segments")]
             jobs.train(data, stages=stages, seed=seed)
             jobs.score(data, stages=stages)
-            notebooks += [beside("run", "05_campaign_effect"), beside("run", "02_propensity")]
+            notebooks.append(second("run", "05_campaign_effect"))
             with stages.stage("segments", "made beside the training") as stage:
                 for line in segments.result():
                     stage.say(line)
             uplift_jobs.uplift(data, stages=stages, seed=seed)
             offer_jobs.offers(data, stages=stages)
-            with stages.stage("notebooks", "executed through papermill") as stage, _beside(data) as another:
-                notebooks.append(another("run", "04_next_best_offer"))
+            with stages.stage("notebooks", "executed through papermill") as stage:
+                notebooks += [first("run", "04_next_best_offer"), second("run", "02_propensity")]
                 for notebook in notebooks:
                     notebook.result()
                 stage.say(f"{len(notebooks)} executed copies in {shown(data / 'runs')}")
