@@ -378,11 +378,14 @@ def test_a_second_list_adds_to_the_first(data: Path) -> None:
     made = assigned(data)
     path, rows = returned(data, made)
     campaigns.bring_in(data, made.campaign.campaign_id, [path], now=LATER)
-    last = rows.iloc[-5:].assign(contacted_at="2026-01-12 07:00", outcome="accepted")
-    last = last[~last["customer_id"].map(watermarks.is_marked)]
+    real = rows[~rows["customer_id"].map(watermarks.is_marked)]
+    before = len(warehouse.open(paths.warehouse(data)).table("contacts"))
+    last = pd.concat([real.iloc[:3], real.iloc[-5:]]).assign(contacted_at="2026-01-12 07:00", outcome="accepted")
     last.to_csv(data / "second.csv", index=False)
     campaigns.bring_in(data, made.campaign.campaign_id, [data / "second.csv"], now=LATER)
-    table = warehouse.open(paths.warehouse(data)).table("campaign_members")
+    opened = warehouse.open(paths.warehouse(data))
+    assert len(opened.table("contacts")) == before + len(last), "a further attempt is another contact"
+    table = opened.table("campaign_members")
     assert table["contacted_at"].notna().sum() == (~made.members["control"]).sum()
     assert (table["response"] == "accepted").sum() == len(last)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from crmlib import paths, warehouse
+from crmlib.decisions import call_list
 from crmlib.decisions.campaigns import book, calendar, freeze, reach
 from crmlib.decisions.campaigns import plan as plans
 from crmlib.decisions.campaigns.reach import Reach
@@ -55,7 +56,7 @@ def release(
 ) -> Released:
     """Export the list of an assigned campaign, or of one arm; what was assigned is checked against the newest data.
 
-    Columns: contact_id (comes back with what happened), campaign_id, arm, assigned_at, customer_id, channel, product_id,
+    Columns: contact_id (of the row: campaign and customer), campaign_id, arm, assigned_at, customer_id, channel, product_id,
     contact_on (the day of the contact plan), the name and the contact details that the channel needs, and contacted_at,
     outcome and answered_at to be filled in. Whoever withdrew consent, left, complained or is refused by the contact
     policy since is left out and counted. The record is written before the file is released; one made-up row marks
@@ -88,7 +89,7 @@ def release(
         now=now,
         name=f"list-{campaign_id[:70]}",
         format=format,
-        permitted=kept[["customer_id", "channel"]],
+        permitted=_consented(opened, data, kept),
         watermark=True,
     )
     return Released(file, len(table), left_out)
@@ -107,6 +108,13 @@ def _dated(data: Path, row: Campaign, opened: Warehouse, now: dt.datetime) -> pd
     every["contact_on"] = calendar.day_of_contact(kept["channel"], days=days, capacities=plan.capacities)
     every.loc[(every["code"] == "") & every["contact_on"].isna(), "code"] = NO_DAY
     return every
+
+
+def _consented(opened: Warehouse, data: Path, kept: pd.DataFrame) -> pd.DataFrame:
+    """Return who consents to the list's channels by the newest records: the export checks every row against it."""
+    company = companies.read(data / "company.toml")
+    used = replace(company, contact_costs_minor=dict.fromkeys(kept["channel"].unique(), 0))
+    return call_list.permitted(opened.table("consents"), opened.table("customers")["customer_id"], company=used)
 
 
 def _content(data: Path, row: Campaign) -> dict[str, Any]:

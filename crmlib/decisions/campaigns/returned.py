@@ -129,8 +129,10 @@ def _contacts(
     if not parts:
         return pd.DataFrame(columns=columns), untried, marks
     every = pd.concat(parts, ignore_index=True).drop_duplicates()
-    again = every.groupby("customer_id").cumcount()
-    plain = row.campaign_id + ":" + every["customer_id"]
+    # Named by its moment: a further attempt in a later file is another contact, the same one again a correction of it.
+    moment = every["contacted_at"].dt.strftime("%Y%m%dT%H%M%S")
+    again = every.groupby(["customer_id", "contacted_at"]).cumcount()
+    plain = row.campaign_id + ":" + every["customer_id"] + ":" + moment
     every["contact_id"] = plain.where(again == 0, plain + "#" + (again + 1).astype(str))
     return every[columns], untried, marks
 
