@@ -128,7 +128,8 @@ def _with_contacts(
 ) -> pd.DataFrame:
     """Add contacted, contacted_at, refused_at and cost_minor, from the contacts of the campaign and the members' rows."""
     table, end = schema.tables()["contacts"], cutoff(last)
-    own = sa.and_(table.c.campaign_id == campaign_id, table.c.superseded_at.is_(None), table.c.occurred_at < end)
+    ours = sa.func.coalesce(table.c.direction, "out") == "out"  # a customer's answer is no contact of the campaign's
+    own = sa.and_(table.c.campaign_id == campaign_id, ours, table.c.superseded_at.is_(None), table.c.occurred_at < end)
     names = ["customer_id", "occurred_at", "channel", "cost_minor", "answered_at", "outcome"]
     made = warehouse.read(sa.select(*[table.c[name] for name in names]).where(own))
     arm = made["customer_id"].map(chosen.set_index("customer_id")["arm"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +76,10 @@ def bring_in(
         raise DataError(
             f"{Path(lists[0]).name}: no row says when somebody was contacted; fill in contacted_at, or there is nothing to bring in"
         )
-    work = data / "staging" / f"results-{campaign_id}"
-    with files.reporting(work):
-        work.mkdir(parents=True, exist_ok=True)
+    staging = data / "staging"
+    with files.reporting(staging):
+        staging.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f"results-{campaign_id}-", dir=staging))  # two imports at once do not meet
         made = {
             "campaign.csv": _campaign(row, companies.read(data / "company.toml").currency),
             "members.csv": _members(data, members, contacts),
