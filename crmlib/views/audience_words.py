@@ -185,6 +185,7 @@ def windows(say: Language, *, ahead: bool) -> list[tuple[str, Data | None]]:
 def window(say: Language, given: Data | None, *, ahead: bool = False) -> str:
     """Return a window in words.
 
+    >>> from crmlib.views import texts
     >>> window(texts.speak("en"), {"whole_months": 1})
     'last calendar month'
     """
