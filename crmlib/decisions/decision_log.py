@@ -52,13 +52,7 @@ def save(
     if len(days) != 1:
         raise DataError(f"decision log: as_of has {len(days)} dates; write one log for each date")
     folder = data / "decisions" / kind.replace(" ", "-")
-    with files.reporting(folder):
-        path = files.reserved(folder, f"{days[0]}-warehouse{warehouse_version:06d}")
-        try:
-            checksum = files.write_parquet(log, path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    path, checksum = files.add_parquet(log, folder, f"{days[0]}-warehouse{warehouse_version:06d}")
     row = DecisionSet(
         kind=kind,
         as_of=days[0],

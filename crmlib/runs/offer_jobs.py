@@ -52,14 +52,8 @@ def offers(
             for note in _scarce(found):
                 stage.say(note)
         with stages.stage("log", "why each offer, and what would flip it") as stage:
-            folder = data / "offers"
-            with files.reporting(folder):
-                path = files.reserved(folder, f"{scored.as_of}-warehouse{wh.version:06d}")
-                try:
-                    files.write_parquet(found.offers, path)
-                except BaseException:
-                    path.unlink(missing_ok=True)
-                    raise
+            stem = f"{scored.as_of}-warehouse{wh.version:06d}"
+            path, _ = files.add_parquet(found.offers, data / "offers", stem)
             number = decision_log.save(
                 offers_log.log(found),
                 data=data,

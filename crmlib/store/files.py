@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +43,24 @@ def write_parquet(table: pd.DataFrame, path: Path) -> str:
     finally:
         staged.unlink(missing_ok=True)
     return checksum
+
+
+def add_parquet(
+    table: pd.DataFrame, folder: Path, stem: str, *, beside: Mapping[str, pd.DataFrame] | None = None
+) -> tuple[Path, str]:
+    """Write a table to the next free file of a name, after those ``beside`` it (STEM-NAME.parquet).
+
+    Returns the file and its checksum. Raises EnvironmentFault where it cannot be written; then the name is free again.
+    """
+    with reporting(folder):
+        path = reserved(folder, stem)
+        try:
+            for name, other in (beside or {}).items():
+                write_parquet(other, path.with_name(f"{path.stem}-{name}.parquet"))
+            return path, write_parquet(table, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def read_parquet(path: Path, checksum: str, *, remedy: str, columns: list[str] | None = None) -> pd.DataFrame:

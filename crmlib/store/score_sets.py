@@ -37,15 +37,8 @@ def save(
     """
     folder = data / "scores" / model
     table = scores.assign(model_version=np.int32(model_version), warehouse_version=np.int32(warehouse_version))
-    with files.reporting(folder):
-        path = files.reserved(folder, f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}")
-        try:
-            for name, other in (beside or {}).items():
-                files.write_parquet(other, path.with_name(f"{path.stem}-{name}.parquet"))
-            checksum = files.write_parquet(table, path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    stem = f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}"
+    path, checksum = files.add_parquet(table, folder, stem, beside=beside)
     with session.session(data) as opened:
         row = ScoreSet(
             model=model,

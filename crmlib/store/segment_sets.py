@@ -37,13 +37,8 @@ def save(
     """
     _check(table, segmentation, as_of)
     folder = data / "segments" / segmentation
-    with files.reporting(folder):
-        path = files.reserved(folder, f"{as_of}-fitted{fitted_as_of}-warehouse{warehouse_version:06d}")
-        try:
-            checksum = files.write_parquet(table.loc[:, list(COLUMNS)], path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    stem = f"{as_of}-fitted{fitted_as_of}-warehouse{warehouse_version:06d}"
+    path, checksum = files.add_parquet(table.loc[:, list(COLUMNS)], folder, stem)
     with session.session(data) as opened:
         row = SegmentSet(
             segmentation=segmentation,

@@ -153,7 +153,7 @@ def answer(plan: Plan, people: pd.DataFrame, codes: np.ndarray, snapshot: Snapsh
         plan=plan,
         snapshot=snapshot,
         audience=len(people),
-        people=people[inside].reset_index(drop=True).iloc[: len(kept)],
+        people=people[inside].reset_index(drop=True),
         may=kept,
         refusals=counts,
         members=int(kept.any(axis=1).sum()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def _dated(data: Path, row: Campaign, opened: Warehouse, now: dt.datetime) -> pd
 def _consented(opened: Warehouse, data: Path, kept: pd.DataFrame) -> pd.DataFrame:
     """Return who consents to the list's channels by the newest records: the export checks every row against it."""
     company = companies.read(data / "company.toml")
-    used = replace(company, contact_costs_minor=dict.fromkeys(kept["channel"].unique(), 0))
+    used = reach.using(company, list(kept["channel"].unique()))
     return call_list.permitted(opened.table("consents"), opened.table("customers")["customer_id"], company=used)
 
 

@@ -59,7 +59,7 @@ def read(
     names = ("customers", "consents", "complaints", "campaigns", "campaign_members")
     tables = {name: snapshot.warehouse.table(name) for name in names}
     own = found(tables, channels=channels, company=company, today=at.date())
-    asked = policy.permitted(snapshot, company=_with(company, channels), at=at, since=promised)
+    asked = policy.permitted(snapshot, company=using(company, channels), at=at, since=promised)
     refused: dict[str, dict[str, str]] = {}
     for channel, rows in asked[~asked["allowed"]].groupby("channel"):
         refused[str(channel)] = dict(zip(rows["customer_id"], rows["code"], strict=True))
@@ -81,12 +81,12 @@ def found(tables: Mapping[str, pd.DataFrame], *, channels: list[str], company: C
         left=frozenset(customers.loc[ended, "customer_id"]),
         holdout=_held_out(tables["campaigns"], tables["campaign_members"]),
         complaint=frozenset(silenced) if company.contact_policy.open_complaint_silences else _NOBODY,
-        permitted=_permitted(tables["consents"], customers["customer_id"], _with(company, channels)),
+        permitted=_permitted(tables["consents"], customers["customer_id"], using(company, channels)),
         no_address={name: _without(customers, ADDRESS[name]) for name in channels if name in ADDRESS},
     )
 
 
-def _with(company: Company, channels: list[str]) -> Company:
+def using(company: Company, channels: list[str]) -> Company:
     """Return the company as one that uses these channels: some of a plan may cost nothing it knows of."""
     return replace(company, contact_costs_minor=dict.fromkeys(channels, 0))
 
