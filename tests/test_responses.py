@@ -147,7 +147,7 @@ def test_nobody_of_the_universal_hold_out_was_ever_selected_and_the_truth_knows(
     assert np.array_equal(truth.loc[inside, "p"], truth.loc[inside, "p_none"])
     assert (truth.loc[~inside, "p"] > truth.loc[~inside, "p_none"]).mean() > 0.1
     campaigns = pd.read_csv(sample.folder / "campaigns.csv", dtype=str)
-    assert campaigns.iloc[-1]["campaign"] == HOLD_OUT and campaigns.iloc[-1]["goal"] == "holdout"
+    assert campaigns.loc[campaigns["goal"] == "holdout", "campaign"].tolist() == [HOLD_OUT]
     twins = samples.truth(sample, "duplicates").assign(held=lambda t: t["customer_id"].astype(str).isin(held["client"]))
     left = (
         pd.read_csv(sample.folder / "clients.csv", sep=";", encoding="cp1251", dtype=str)

@@ -105,9 +105,9 @@ def test_a_block_is_the_same_whatever_is_simulated_before_or_beside_it(
     campaigns = bank_reference.plan(shared, quarters=2)
     for number, size in ((2, 100), (1, 300)):
         stream = np.random.SeedSequence(5, spawn_key=(1, number))
-        block = bank_block.simulate(stream, number, size, over=over, campaigns=campaigns)
+        block = bank_block.simulate(stream, number, size, over=over, campaigns=campaigns, retentions=[])
         for name in ("operations", "balances", "contacts"):
-            table = bank_files.tables(block, campaigns=campaigns)[name]
+            table = bank_files.tables(block, campaigns, [])[name]
             written = pq.read_table(sample.folder / f"{name}_{number:05d}.parquet")
             assert written.slice(0, table.num_rows).to_pydict() == table.to_pydict()
 
@@ -175,9 +175,9 @@ def test_every_pair_of_the_truth_could_buy(
 
 def test_treated_and_control_groups_bought_as_planted(sample: samples.Sample, purchases: pd.DataFrame) -> None:
     members = pd.read_csv(sample.folder / "campaign_members.csv", dtype={"client": str})
-    members = members[members["campaign"] != bank_reference.HOLD_OUT_ID]
     campaigns = pd.read_csv(sample.folder / "campaigns.csv", parse_dates=["starts"])
     members = members.merge(campaigns, on="campaign", validate="many_to_one")
+    members = members[members["goal"] == "sell"]
     members["as_of"] = members["starts"] - pd.Timedelta(days=1)
     keys = {"client": "customer_id", "product_code": "product_id"}
     rows = members.rename(columns=keys).merge(
@@ -205,7 +205,7 @@ def test_contact_effects_are_what_the_probabilities_show(sample: samples.Sample,
     churn = samples.truth(sample, "churn")
     one = purchases[(purchases["as_of"] == "2025-03-31") & (purchases["product_id"] == "life_insurance")]
     rows = one.merge(effects, on=["customer_id", "as_of"], validate="one_to_one")
-    rows = rows.merge(churn, on=["customer_id", "as_of"], validate="one_to_one")
+    rows = rows.merge(churn, on=["customer_id", "as_of"], validate="one_to_one", suffixes=("", "_of_leaving"))
     days = 91  # of the second quarter, so who leaves is 91/90 of the table's probability
     leaving = rows[[f"p_{reason}" for reason in bank_model.CHURN_REASONS]].sum(axis=1) * days / 90
     stays = (1 - leaving) * 90 / days
@@ -237,11 +237,17 @@ def test_the_truth_of_a_quarter_reads_only_the_state_at_its_start() -> None:
     before = {name: np.copy(getattr(state, name)) for name in ("counts", "liquid", "visits", "contacted", "left")}
     one, other = (
         bank_quarter.decide(
-            np.random.default_rng(seed), people, state, quarter=quarter, campaigns=campaigns, held_out=held_out
+            np.random.default_rng(seed),
+            people,
+            state,
+            quarter=quarter,
+            campaigns=campaigns,
+            held_out=held_out,
+            keeper=np.random.default_rng(seed),
         )
         for seed in (2, 3)
     )
-    assert held_out.any() and not one.arm[held_out].any()
+    assert held_out.any() and not one.arm[held_out].any() and not one.kept[held_out].any() and one.kept.any()
     for name, rows in one.truth.items():
         for column, values in rows.items():
             np.testing.assert_array_equal(values, other.truth[name][column])
@@ -311,7 +317,7 @@ def test_contacts_keep_to_the_consents(sample: samples.Sample) -> None:
     objecting = said[(said["purpose"] == "profiling") & (said["yes_no"] == "N")]
     assert 0.005 < objecting["client"].nunique() / CUSTOMERS < 0.016
     members = pd.read_csv(sample.folder / "campaign_members.csv", dtype={"client": str}, parse_dates=["chosen_at"])
-    members = members[members["campaign"] != bank_reference.HOLD_OUT_ID]
+    members = members[~members["campaign"].isin([bank_reference.HOLD_OUT_ID, bank_reference.INVITATION_ID])]
     last = objecting.groupby("client")["stated_at"].min().reindex(members["client"]).to_numpy()
     assert not (last < members["chosen_at"].to_numpy()).any()
     treated = members[members["is_control"] == "N"].merge(
@@ -362,7 +368,7 @@ def test_the_sample_goes_through_the_loader_and_only_the_planted_rows_are_refuse
     refused = pd.read_parquet(report.quarantine)
     names = refused["file"].str.replace(r"(_\d+)?\.(csv|parquet)$", "", regex=True)
     assert refused.groupby(names)["line"].nunique().to_dict() == planted.to_dict()
-    assert len(report.counts) == 17
+    assert len(report.counts) == 18
     assert (report.counts["quarantined"] < 0.01 * report.counts["input"]).all()
 
 

@@ -19,6 +19,7 @@ from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
 from crmlib.samples import bank_block as blocks
 from crmlib.samples import bank_files as files
 from crmlib.samples import bank_reference as reference
+from crmlib.samples import bank_retention as retention
 from crmlib.samples import bank_write as writing
 
 DEFAULT_END = dt.date(2025, 12, 31)
@@ -83,6 +84,56 @@ days = 90
 per = "household"
 contacts = 3
 days = 30
+
+# Chosen so that a contract earns in a year about what the product list says of a sale.
+[customer_value]
+service_minute_minor = 60
+complaint_minutes = 30
+
+[customer_value.balance_margins]
+accounts = 0.012
+cards = 0.04
+deposits = 0.006
+investment = 0.004
+loans = 0.045
+car_loan = 0.0075
+mortgage = 0.0015
+savings = 0.004
+child = 0            # no balances and no fee: what the product list states counts
+overdraft = 0
+fund_plan = 0
+pension_plan = 0
+
+[customer_value.fee_margins]
+accounts = 0.5
+child = 0
+cards = 0.5
+travel_card = 0.75
+insurance = 0.2
+home_insurance = 0.27
+travel_insurance = 0.3
+car_insurance = 0.167
+
+[customer_value.holding_costs_minor]
+accounts = 600
+cards = 400
+insurance = 300
+loans = 900
+
+[customer_value.transaction_margins]
+car = 0.004
+children = 0.006
+exchange = 0.01
+fee = 1.0
+groceries = 0.004
+health = 0.006
+home = 0.006
+leisure = 0.008
+restaurants = 0.008
+securities = 0.002
+shopping = 0.008
+transfer = 0.0005
+travel = 0.008
 """
 
 
@@ -148,15 +199,15 @@ def _write(folder: Path, customers: int, months: int, *, seed: int, progress: bo
     over = blocks.calendar(months, end=DEFAULT_END.isoformat())
     recorded = over[blocks.WARM_UP :]
     shared = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    campaigns = reference.plan(shared, quarters=len(recorded))
-    for name, table in reference.tables(shared, campaigns, over=recorded).items():
+    campaigns, retentions = reference.plan(shared, quarters=len(recorded)), retention.plan(len(recorded))
+    for name, table in reference.tables(shared, campaigns, retentions, over=recorded).items():
         writing.write_tables(folder, {name: table}, block=0)
     with tqdm(total=customers, unit=" customers", desc="sample bank", disable=not progress) as bar:
         for number in range(-(-customers // blocks.SIZE)):
             size = min(blocks.SIZE, customers - number * blocks.SIZE)
             stream = np.random.SeedSequence(seed, spawn_key=(1, number))
-            block = blocks.simulate(stream, number, size, over=over, campaigns=campaigns)
-            planted = writing.write_tables(folder, files.tables(block, campaigns=campaigns), block=number)
+            block = blocks.simulate(stream, number, size, over=over, campaigns=campaigns, retentions=retentions)
+            planted = writing.write_tables(folder, files.tables(block, campaigns, retentions), block=number)
             writing.write_truth(folder / "truth", block, planted)
             bar.update(size)
     years = range(DEFAULT_END.year - -(-months // 12), DEFAULT_END.year + 1)
@@ -183,7 +234,9 @@ def truth(sample: Sample | str | os.PathLike[str], name: str) -> pd.DataFrame:
     ``purchases``: customer_id, as_of, product_id and the probability of a purchase within 90 days after as_of: ``p``
     under the bank's own contacts, ``p_none`` without any, ``p_call``, ``p_mail``, ``p_email`` with one of a kind; a row
     for each product that the customer could buy. ``churn``: customer_id, as_of and the probability of leaving within
-    90 days by reason. ``effects``: customer_id, as_of, responder and what each kind of contact adds to the log-odds.
+    90 days by reason, and of leaving at all left alone or after a retention contact of a kind: ``p_none``, ``p_call``,
+    ``p_email``. ``loyalty``: customer_id, as_of and, of the quarter that follows: satisfaction, the probabilities of being a
+    promoter or detractor if asked, ``answers`` that of answering the loyalty survey. ``effects``: customer_id, as_of, responder and what each kind of contact adds to the log-odds.
     ``duplicates``: customer_id, person_id of those with two records. ``bad_rows``: file, rule, rows planted by block.
 
     Raises NotFoundError for a folder without a sample or another name.

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crmlib.samples import bank_events as events
+from crmlib.samples import bank_loyalty as loyalty
 from crmlib.samples import bank_population as population
 from crmlib.samples import bank_quarter as quarters
 from crmlib.samples.bank_events import Rows
 from crmlib.samples.bank_quarter import Campaign
+from crmlib.samples.bank_retention import Retention
 from crmlib.samples.bank_state import Ints, People, Quarter, State
 
 SIZE = 10_000
@@ -43,7 +45,11 @@ class Block:
 
 
 def _stream(seed: np.random.SeedSequence, purpose: int) -> np.random.Generator:
-    """Return a stream beside the main one, which takes no number from it. Purposes: 1 and 2 files, 3 the hold-out."""
+    """Return a stream beside the main one, which takes no number from it.
+
+    Purposes: 1 and 2 files, 3 the hold-out, 4 retention campaigns, 5 the invitation to the programme of points, 6 what
+    customers say and their points.
+    """
     return np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, purpose)))
 
 
@@ -64,25 +70,45 @@ def calendar(months: int, *, end: str) -> list[Quarter]:
     return out
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What the bank does while a block lives: its campaigns, and whom it keeps out of them or invites."""
+
+    campaigns: list[Campaign]
+    retentions: list[Retention]
+    held_out: NDArray[np.bool_]
+    keeper: np.random.Generator
+    talker: np.random.Generator
+    start: int
+
+
 def simulate(
-    seed: np.random.SeedSequence, number: int, size: int, *, over: list[Quarter], campaigns: list[Campaign]
+    seed: np.random.SeedSequence,
+    number: int,
+    size: int,
+    *,
+    over: list[Quarter],
+    campaigns: list[Campaign],
+    retentions: list[Retention],
 ) -> Block:
     """Simulate block ``number`` of ``size`` customers over the quarters given."""
     rng = np.random.default_rng(seed)
     begin, start, end = over[0].first, over[WARM_UP].first, over[-1].last + 1
     people = population.people(rng, size, first=number * SIZE, begin=begin, start=start, end=end)
     state = population.first_state(rng, people, begin=begin)
-    held_out = _held_out(seed, people)
+    plan = Plan(campaigns, retentions, _held_out(seed, people), _stream(seed, 4), _stream(seed, 6), start)
+    asked, joining = loyalty.invited(_stream(seed, 5), people, ~plan.held_out)
     rows: dict[str, list[Rows]] = {}
     truth: dict[str, list[Rows]] = {}
     for position, quarter in enumerate(over):
-        running = [(k, c) for k, c in enumerate(campaigns) if c.quarter == position - WARM_UP]
         if position == WARM_UP:
+            state.member = joining
             _add(rows, "children", _first_children(rng, people, state, at=start))
             known = np.flatnonzero(people.since < start)
             _add(rows, "clients", _client_rows(people, state, known, people.since[known]))
-            _add(rows, "held_out", events.held_out(people, state, held_out, start=start))
-        recorded, found = _quarter(rng, people, state, quarter=quarter, running=running, held_out=held_out)
+            _add(rows, "held_out", events.held_out(people, state, plan.held_out, start=start))
+            _add(rows, "invited", loyalty.invitation(people, state, asked, ~plan.held_out, start=start))
+        recorded, found = _quarter(rng, people, state, plan, quarter=quarter, position=position - WARM_UP)
         for name, part in recorded.items():
             _add(rows, name, part)
         for name, part in found.items():
@@ -100,14 +126,23 @@ def _quarter(
     rng: np.random.Generator,
     people: People,
     state: State,
+    plan: Plan,
     *,
     quarter: Quarter,
-    running: list[tuple[int, Campaign]],
-    held_out: NDArray[np.bool_],
+    position: int,
 ) -> tuple[dict[str, Rows], dict[str, Rows]]:
     """Live through one quarter; return what is recorded and what is true of it."""
-    campaigns = [campaign for _, campaign in running]
-    outcome = quarters.decide(rng, people, state, quarter=quarter, campaigns=campaigns, held_out=held_out)
+    running = [(k, campaign) for k, campaign in enumerate(plan.campaigns) if campaign.quarter == position]
+    keeping = [k for k, campaign in enumerate(plan.retentions) if campaign.quarter == position]
+    outcome = quarters.decide(
+        rng,
+        people,
+        state,
+        quarter=quarter,
+        campaigns=[campaign for _, campaign in running],
+        held_out=plan.held_out,
+        keeper=plan.keeper if keeping else None,
+    )
     known = state.holdings.customer.size
     quarters.settle(rng, people, state, outcome, quarter=quarter)
     changed, born = quarters.live(rng, people, state, quarter=quarter)
@@ -119,10 +154,15 @@ def _quarter(
     rows["service"], rows["complaints"] = events.service(rng, people, state, quarter=quarter)
     rows["members"], rows["campaign_contacts"] = events.campaign_rows(rng, state, outcome, running, quarter=quarter)
     rows["requests"] = events.applications(rng, state, outcome, quarter=quarter, known=known)
-    rows["answers"] = events.answers(rng, people, state, quarter=quarter)
-    rows["points"] = events.loyalty(rng, people, state, quarter=quarter)
     if not quarter.recorded:
         return {}, {}
+    for k in keeping:
+        made = events.retention_rows(plan.keeper, people, state, outcome.kept, number=k, quarter=quarter)
+        rows["retained"], rows["retention_contacts"] = made
+    talker = plan.talker
+    rows["answers"], outcome.truth["loyalty"] = loyalty.answers(talker, people, state, rows["service"], quarter=quarter)
+    rows["mentions"] = loyalty.mentions(talker, people, state, quarter=quarter)
+    rows["points"] = loyalty.points(talker, people, state, rows["operations"], quarter=quarter, start=plan.start)
     joined = (people.since >= quarter.first) & (people.since <= quarter.last)
     who = np.flatnonzero(joined | (changed > 0))
     rows["clients"] = _client_rows(people, state, who, np.where(joined, people.since, changed)[who])

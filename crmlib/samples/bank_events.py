@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crmlib.samples import bank_products as catalogue
-from crmlib.samples.bank_model import CATEGORIES, CATEGORY_NUMBER
+from crmlib.samples.bank_model import CATEGORIES, CATEGORY_NUMBER, CONTACT_KINDS, RETENTION_KINDS
 from crmlib.samples.bank_population import rates
 from crmlib.samples.bank_quarter import CONTACT_DAYS, Campaign, Outcome
 from crmlib.samples.bank_state import Ints, People, Quarter, State
@@ -19,9 +19,11 @@ DAY = 86_400
 LATE = 0.015
 """Share of transactions and contracts that are recorded days after they happened."""
 
-SERVICE, SALES, INFORMATION = 0, 1, 2
+RETENTION_ARMS = np.array([0, *(1 + CONTACT_KINDS.index(kind) for kind in RETENTION_KINDS)])
+"""Number of each arm of a retention campaign among those of all campaigns."""
+
+SERVICE, SALES, INFORMATION, RETENTION = 0, 1, 2, 3
 _CHANNEL_LEAN = np.array([-1.2, -0.6, 0.0, 0.4, 1.6])
-_LOYALTY_CATEGORIES = [CATEGORY_NUMBER[name] for name in ("groceries", "restaurants", "leisure", "shopping", "car")]
 
 
 def _channel_table() -> NDArray[np.float64]:
@@ -201,6 +203,7 @@ def _contact_rows(
         "purpose": np.full(customer.size, purpose, dtype=np.int32),
         "product": nothing if product is None else product,
         "campaign": nothing,
+        "retention": nothing,
         "outcome": nothing,
         "answered": np.zeros(customer.size, dtype=np.int64),
     }
@@ -211,12 +214,12 @@ def service(rng: np.random.Generator, people: People, state: State, *, quarter: 
     there = state.present(people, quarter.first)
     busy = np.log1p(state.counts[-1].sum(axis=1))
     asks = np.flatnonzero(there & (rng.random(people.size) < 0.05 + 0.02 * busy))
-    moment = seconds(rng, _within(rng, state, asks, quarter))
+    moment = seconds(rng, within(rng, state, asks, quarter))
     channel = rng.choice((0, 2, 3, 4), asks.size, p=(0.45, 0.15, 0.25, 0.15))
     complains = there & (rng.random(people.size) < 0.012 * np.exp(0.35 * busy - 0.5 * state.satisfaction))
     state.complaints = complains.astype(np.int32)
     who = np.flatnonzero(complains)
-    opened = seconds(rng, _within(rng, state, who, quarter))
+    opened = seconds(rng, within(rng, state, who, quarter))
     took = ((0.2 + rng.exponential(6.0, who.size)) * DAY).astype(np.int64)
     rows = {
         "customer": who,
@@ -227,10 +230,12 @@ def service(rng: np.random.Generator, people: People, state: State, *, quarter: 
         "resolved": np.where(rng.random(who.size) < 0.93, opened + took, 0),
         "well": rng.random(who.size) < 0.7,
     }
+    state.soothed = np.zeros(people.size, dtype=bool)
+    state.soothed[who] = rows["well"] & (rows["resolved"] > 0)
     return _contact_rows(asks, moment, channel, purpose=SERVICE), rows
 
 
-def _within(rng: np.random.Generator, state: State, who: NDArray[np.int64], quarter: Quarter) -> Ints:
+def within(rng: np.random.Generator, state: State, who: NDArray[np.int64], quarter: Quarter) -> Ints:
     """Return a random day of the quarter for each customer, none after the customer left."""
     last = np.where(state.left[who] > 0, state.left[who], quarter.last)
     return (quarter.first + (rng.random(who.size) * (last - quarter.first + 1)).astype(np.int64)).astype(np.int32)
@@ -277,6 +282,34 @@ def campaign_rows(
     return _joined(members), _joined(contacts)
 
 
+def retention_rows(
+    rng: np.random.Generator, people: People, state: State, kept: Ints, *, number: int, quarter: Quarter
+) -> tuple[Rows, Rows]:
+    """Return the members of retention campaign ``number`` and the contacts made; counts the contacts into the state."""
+    who = np.flatnonzero(kept)
+    arm = kept[who]
+    end = np.where(state.left[who] > 0, state.left[who], quarter.last)
+    end = np.minimum(end, quarter.first + CONTACT_DAYS - 1)
+    day = quarter.first + (rng.random(who.size) * (end - quarter.first + 1)).astype(np.int32)
+    moment = day.astype(np.int64) * DAY + (3_600 * (9 + 8 * rng.random(who.size))).astype(np.int64)
+    touched = arm > 0
+    state.contacted = state.contacted + np.bincount(who[touched], minlength=people.size)
+    nothing = np.zeros(who.size, dtype=np.int64)
+    members = {
+        "customer": who,
+        "campaign": np.full(who.size, number),
+        "arm": np.where(arm > 0, RETENTION_ARMS[np.maximum(arm, 0)], arm),
+        "assigned": np.full(who.size, quarter.first * DAY + 21_600, dtype=np.int64),
+        "contacted": np.where(touched, moment, 0),
+        "responded": nothing,
+        "response": nothing,
+    }
+    channel = RETENTION_ARMS[arm[touched]] - 1
+    contacts = _contact_rows(who[touched], moment[touched], channel, purpose=RETENTION)
+    contacts["retention"] = np.full(int(touched.sum()), number)
+    return members, contacts
+
+
 def held_out(people: People, state: State, chosen: NDArray[np.bool_], *, start: int) -> Rows:
     """Return the members of the universal hold-out: when each was put in, as records begin or on joining."""
     who = np.flatnonzero(chosen & ((state.left == 0) | (state.left >= start)))
@@ -320,27 +353,3 @@ def applications(rng: np.random.Generator, state: State, outcome: Outcome, *, qu
         "channel": np.concatenate([holdings.channel[position], rng.integers(0, 4, failed.size)]),
         "amount": np.concatenate([holdings.amount[position], amount]),
     }
-
-
-def answers(rng: np.random.Generator, people: People, state: State, *, quarter: Quarter) -> Rows:
-    """Draw the answers to the recommendation question."""
-    there = state.present(people, quarter.first)
-    who = np.flatnonzero(there & (rng.random(people.size) < 0.05))
-    score = np.clip(np.round(7.3 + 1.7 * state.satisfaction[who] + 1.3 * rng.normal(size=who.size)), 0, 10)
-    return {"customer": who, "moment": seconds(rng, _within(rng, state, who, quarter)), "score": score}
-
-
-def loyalty(rng: np.random.Generator, people: People, state: State, *, quarter: Quarter) -> Rows:
-    """Credit points for card purchases to the members of the loyalty programme (two customers in five); some are spent."""
-    member = (people.number % 5 < 2) & state.present(people, quarter.first) & (state.left == 0)
-    earned = (state.counts[-1][:, _LOYALTY_CATEGORIES].sum(axis=1) * 40 * state.income / 180_000).astype(np.int64)
-    earned *= member
-    who = np.flatnonzero(earned)
-    state.points = state.points + earned
-    spends = np.flatnonzero(member & (state.points > 300) & (rng.random(people.size) < 0.12))
-    spent = (state.points[spends] * (0.4 + 0.6 * rng.random(spends.size))).astype(np.int64)
-    state.points[spends] -= spent
-    customer = np.concatenate([who, spends])
-    gain = np.concatenate([earned[who], -spent])
-    day = np.full(customer.size, quarter.last, dtype=np.int32)
-    return {"customer": customer, "moment": seconds(rng, day), "points": gain, "kind": (gain < 0).astype(np.int64)}

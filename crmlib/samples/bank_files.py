@@ -6,21 +6,24 @@ import numpy as np
 import pyarrow as pa
 
 from crmlib.samples import bank_events as events
+from crmlib.samples import bank_loyalty as loyalty
 from crmlib.samples import bank_names as names
 from crmlib.samples import bank_population as population
 from crmlib.samples import bank_products as catalogue
 from crmlib.samples.bank_block import Block
 from crmlib.samples.bank_columns import contract_ids, customers, days, major, moments, numbers, pick, row_ids
+from crmlib.samples.bank_events import Rows
 from crmlib.samples.bank_model import CATEGORIES, CHURN_REASONS, CONTACT_KINDS
 from crmlib.samples.bank_quarter import Campaign
-from crmlib.samples.bank_reference import BRANCHES, HOLD_OUT_ID, OPERATORS, branch_ids, employee_ids
+from crmlib.samples.bank_reference import BRANCHES, OPERATORS, branch_ids, campaign_ids, employee_ids
+from crmlib.samples.bank_retention import Retention
 
 RUSSIAN_DATE = "%d.%m.%Y"
 
 _CATEGORY_CODES = [category.name for category in CATEGORIES]
 _CHANNEL_CODES = ("branch", "atm", "card", "internet", "mobile")
 _KIND_CODES = ("CALL", "MAIL", "EMAIL", "BRANCH", "WEB", "APP")
-_PURPOSES = ("service", "sales", "information")
+_PURPOSES = ("service", "sales", "information", "retention")
 _OUTCOMES = ("", "accepted", "refused")
 _MERCHANTS = [f"{name.title()} {letter}" for name in _CATEGORY_CODES for letter in "ABCDEFGHIJKL"]
 _CLOSINGS = ("", "matured", "customer", *CHURN_REASONS)
@@ -29,7 +32,7 @@ _WORDS = ("The fee was too high.", "I waited too long.", "The card did not work.
           "The application crashed.", "The answer was rude.")  # fmt: skip
 
 
-def tables(block: Block, *, campaigns: list[Campaign]) -> dict[str, pa.Table]:
+def tables(block: Block, campaigns: list[Campaign], retentions: list[Retention]) -> dict[str, pa.Table]:
     """Return the tables of a block by the name of their file."""
     return {
         "clients": clients(block),
@@ -37,13 +40,14 @@ def tables(block: Block, *, campaigns: list[Campaign]) -> dict[str, pa.Table]:
         "contracts": contracts(block),
         "operations": operations(block),
         "balances": balances(block),
-        "contacts": contacts(block, campaigns),
+        "contacts": contacts(block, campaigns, retentions),
         "permissions": permissions(block),
-        "campaign_members": members(block, campaigns),
+        "campaign_members": members(block, campaigns, retentions),
         "requests": requests(block),
         "answers": answers(block),
         "complaints": complaints(block),
         "points": points(block),
+        "mentions": mentions(block),
     }
 
 
@@ -181,14 +185,17 @@ def balances(block: Block) -> pa.Table:
     )
 
 
-def contacts(block: Block, campaigns: list[Campaign]) -> pa.Table:
-    """Return the contacts in both directions: campaigns, visits, requests for service."""
-    parts = [block.rows[name] for name in ("campaign_contacts", "visits", "service") if name in block.rows]
+def contacts(block: Block, campaigns: list[Campaign], retentions: list[Retention]) -> pa.Table:
+    """Return the contacts in both directions: campaigns, retention, visits, requests for service."""
+    sources = ("campaign_contacts", "retention_contacts", "visits", "service")
+    parts = [block.rows[name] for name in sources if name in block.rows]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(rows["moment"], kind="stable")
     rows = {name: values[order] for name, values in rows.items()}
     rng = block.stream(2)
-    outgoing = (rows["campaign"] >= 0).astype(np.int32)
+    keeping = rows["retention"] >= 0
+    campaign = np.where(keeping, len(campaigns) + 1 + rows["retention"], rows["campaign"])
+    outgoing = (campaign >= 0).astype(np.int32)
     call = rows["channel"] == 0
     length = (60 + rng.exponential(180.0, order.size)).astype(np.int64)
     cost = np.select([outgoing == 0, call, rows["channel"] == 1], [0, 500, 100], 2)
@@ -204,7 +211,7 @@ def contacts(block: Block, campaigns: list[Campaign]) -> pa.Table:
             "io": pick(("I", "O"), outgoing),
             "reason": pick(_PURPOSES, rows["purpose"]),
             "product_code": pick(catalogue.IDS, rows["product"]),
-            "campaign": pick([campaign.campaign_id for campaign in campaigns], rows["campaign"]),
+            "campaign": pick(campaign_ids(campaigns, retentions), campaign),
             "operator": pick(employee_ids(), operator),
             "seconds": pa.array(length, mask=~call),
             "cost_cents": pa.array(cost.astype(np.int64), mask=outgoing == 0),
@@ -237,24 +244,32 @@ def permissions(block: Block) -> pa.Table:
     )
 
 
-def members(block: Block, campaigns: list[Campaign]) -> pa.Table:
+def members(block: Block, campaigns: list[Campaign], retentions: list[Retention]) -> pa.Table:
     """Return the members of campaigns, control groups and the universal hold-out included."""
-    rows, kept = block.rows["members"], block.rows["held_out"]
-    none = np.zeros(kept["customer"].size, dtype=np.int64)
-    more = {**dict.fromkeys(rows, none), **kept, "campaign": none + len(campaigns), "arm": none - 1}
-    rows = {name: np.concatenate([rows[name], more[name]]) for name in rows}
+    ids = campaign_ids(campaigns, retentions)
+    sold, kept = block.rows["members"], block.rows.get("retained")
+    parts = [sold, _members(sold, block.rows["held_out"], len(campaigns)), _members(sold, block.rows["invited"], -1)]
+    if kept is not None:
+        parts.append({**kept, "campaign": len(campaigns) + 1 + kept["campaign"]})
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in sold}
     return pa.table(
         {
-            "campaign": pick([*[campaign.campaign_id for campaign in campaigns], HOLD_OUT_ID], rows["campaign"]),
+            "campaign": pick(ids, rows["campaign"] % len(ids)),
             "client": customers(block, rows["customer"]),
             "chosen_at": moments(rows["assigned"]),
-            "arm": pick(("control", *CONTACT_KINDS), np.maximum(rows["arm"], 0)),
+            "arm": pick(("control", *CONTACT_KINDS, "invited"), np.maximum(rows["arm"], 0)),
             "is_control": pick(("N", "Y"), (rows["arm"] < 0).astype(np.int32)),
             "contacted_at": moments(rows["contacted"]),
             "responded_at": moments(rows["responded"]),
             "response": pick(("", "bought", "refused"), np.where(rows["responded"] > 0, rows["response"], -1)),
         }
     )
+
+
+def _members(like: Rows, found: Rows, campaign: int) -> Rows:
+    """Return the members of a campaign in which nobody is contacted: all left alone unless ``found`` says which arm."""
+    none = np.zeros(found["customer"].size, dtype=np.int64)
+    return {**dict.fromkeys(like, none), "arm": none - 1, **found, "campaign": none + campaign}
 
 
 def requests(block: Block) -> pa.Table:
@@ -280,17 +295,19 @@ def requests(block: Block) -> pa.Table:
 
 
 def answers(block: Block) -> pa.Table:
-    """Return the answers to the recommendation question."""
-    rows = block.rows["answers"]
+    """Return the answers to the surveys."""
+    rows = _recorded(block, "answers")
     count = rows["customer"].size
     return pa.table(
         {
             "answer_no": row_ids(block.number, count),
             "client": customers(block, rows["customer"]),
-            "poll": pick(("loyalty",), np.zeros(count, dtype=int)),
-            "question": pick(("nps",), np.zeros(count, dtype=int)),
+            "poll": pick(("loyalty", "service"), rows["survey"]),
+            "question": pick(loyalty.QUESTIONS, rows["question"]),
             "at": moments(rows["moment"]),
             "mark": numbers(rows["score"]),
+            "way": pick(_KIND_CODES, rows["channel"]),
+            "office": pick(branch_ids(), rows["branch"]),
         }
     )
 
@@ -317,13 +334,40 @@ def complaints(block: Block) -> pa.Table:
 
 def points(block: Block) -> pa.Table:
     """Return the entries of loyalty points."""
-    rows = block.rows["points"]
+    rows = _recorded(block, "points")
     return pa.table(
         {
             "entry": row_ids(block.number, rows["customer"].size),
             "client": customers(block, rows["customer"]),
             "at": moments(rows["moment"]),
             "points": pa.array(rows["points"]),
-            "why": pick(("purchase", "redemption"), rows["kind"]),
+            "why": pick(loyalty.REASONS, rows["kind"]),
+            "valid_until": days(rows["until"]),
         }
     )
+
+
+def mentions(block: Block) -> pa.Table:
+    """Return what was written about the bank in social networks; of some the bank knows which customer wrote it."""
+    rows = _recorded(block, "mentions")
+    who, words = rows["customer"], rows["words"]
+    texts = [*names.PRAISE, *names.REMARKS, *names.BLAME]
+    tone = np.digitize(rows["sentiment"], (0.15, -0.15))
+    return pa.table(
+        {
+            "post": row_ids(block.number, who.size),
+            "client": numbers(block.people.number[who], empty=rows["named"] == 0),
+            "at": moments(rows["moment"]),
+            "author": pick([f"user{n * 7919 % 1_000_003}" for n in block.people.number], who),
+            "words": pick(texts, tone * len(names.PRAISE) + words),
+            "tone": pa.array(rows["sentiment"]),
+        }
+    )
+
+
+def _recorded(block: Block, name: str) -> Rows:
+    """Return rows in the order of time, without what happens after the records end."""
+    rows = block.rows[name]
+    order = np.argsort(rows["moment"], kind="stable")
+    order = order[rows["moment"][order] < block.end]
+    return {column: values[order] for column, values in rows.items()}

@@ -16,6 +16,18 @@ CONTACT_KINDS = ("call", "mail", "email")
 CHURN_REASONS = ("competitor", "price", "service", "moving", "death")
 RESPONDERS = ("neutral", "persuadable", "annoyed")
 
+RETENTION_KINDS = ("call", "email")
+"""Kinds of contact with which the bank tries to keep a customer."""
+
+RETENTION_CONTROL = 0.30
+"""Share of those selected for a retention campaign who are left alone, at random."""
+
+POINTS_CATEGORIES = ("groceries", "restaurants", "leisure", "shopping", "car")
+"""Categories that earn points of the loyalty programme."""
+
+MEMBERS_SPEND = 0.10
+"""Added to the log of the rate of those categories by membership in the programme of points."""
+
 CONTROL_SHARE = 0.15
 """Share of those selected for a campaign who are left alone, at random."""
 
@@ -213,3 +225,28 @@ def churn_hazards(people: People, state: State, given: dict[str, Floats], *, at:
         np.exp(-8.6 + 0.085 * (age - 40)),
     ]
     return np.stack(hazards, axis=1)
+
+
+def retention_effects(people: People) -> Floats:
+    """Return what a retention contact adds to the log of the hazards of leaving (kinds × customers × reasons).
+
+    Nobody can be kept from moving or dying; whom calls annoy leaves the rather.
+    """
+    persuadable, annoyed = people.responder == 1, people.responder == 2
+    out = np.zeros((len(RETENTION_KINDS), people.size, len(CHURN_REASONS)))
+    for kind, changes in enumerate(((-0.70, -0.55, -0.60), (-0.20, -0.40, -0.10))):
+        out[kind, :, :3] = np.array(changes)[None, :] - 0.20 * persuadable[:, None]
+    out[0][annoyed, :3] = (0.35, 0.35, 0.20)
+    out[1][annoyed, :3] = 0.05
+    return out
+
+
+def retention_selection(given: dict[str, Floats]) -> Floats:
+    """Return the probability with which a retention campaign selects each customer: the bank's own rule of thumb."""
+    return 0.6 * _sigmoid(1.5 * given["complaint"] + 0.6 * given["fee"] - 0.8 * given["active"] - 1.2)
+
+
+def answering(given: dict[str, Floats], satisfaction: Floats) -> Floats:
+    """Return the probability of an answer to the loyalty survey in a quarter: who is old, active and content answers."""
+    lean = 0.7 * given["old"] - 0.4 * given["digital"] + 0.35 * given["active"] + 0.12 * satisfaction
+    return np.minimum(0.045 * np.exp(lean), 0.4)

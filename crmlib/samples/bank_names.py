@@ -33,3 +33,17 @@ OCCUPATIONS = (
 )  # fmt: skip
 CHANNELS = ("branch", "contact centre", "internet", "mobile")
 TOPICS = ("fees", "waiting time", "card declined", "wrong booking", "mobile application", "staff")
+
+PRAISE = (
+    "The bank helped me at once, thank you.", "Best branch in town, friendly people.", "Opened an account in ten minutes.",
+    "The application gets better with every release.", "They paid my claim without a fuss.", "Good rate on the deposit.",
+)  # fmt: skip
+REMARKS = (
+    "Does anybody know when the branch opens?", "They changed the look of the application.", "Got a new card by post.",
+    "Which bank do you use for travelling?", "Waiting for an answer from the bank.", "Another letter from the bank today.",
+)  # fmt: skip
+BLAME = (
+    "An hour in the queue again.", "They charged me a fee nobody told me about.", "My card was declined abroad.",
+    "The application has been down since morning.", "Nobody answers at the contact centre.", "Thinking of another bank.",
+)  # fmt: skip
+"""What is written about the bank in social networks: pleased, neither, cross."""

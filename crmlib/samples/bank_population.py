@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 
 from crmlib.samples import bank_names as names
 from crmlib.samples import bank_products as catalogue
-from crmlib.samples.bank_model import CATEGORIES, CATEGORY_NUMBER, TRAITS, Floats, completed_years, drivers, log_odds
+from crmlib.samples.bank_model import (
+    CATEGORIES,
+    CATEGORY_NUMBER,
+    MEMBERS_SPEND,
+    POINTS_CATEGORIES,
+    TRAITS,
+    Floats,
+    completed_years,
+    drivers,
+    log_odds,
+)
 from crmlib.samples.bank_state import Holdings, Ints, People, State
 
 FIRST_NUMBER = 10_000_001
@@ -131,6 +141,8 @@ def rates(given: People, state: State, *, season: int) -> Floats:
     out[:, 0] = 0.0
     out[:, CATEGORY_NUMBER["children"]] *= np.where(state.kids > 0, 1.0 + 0.7 * state.kids + 1.5 * state.newborn, 0.05)
     out[:, CATEGORY_NUMBER["home"]] *= 1.0 + 5.0 * state.moved
+    for name in POINTS_CATEGORIES:
+        out[:, CATEGORY_NUMBER[name]] *= np.where(state.member, np.exp(MEMBERS_SPEND), 1.0)
     richer = np.clip(state.income / 180_000, 0.3, 3.0)[:, None]
     for name in ("travel", "securities", "exchange", "leisure"):
         out[:, CATEGORY_NUMBER[name]] *= 0.4 + 0.6 * richer[:, 0]
@@ -159,8 +171,10 @@ def first_state(rng: np.random.Generator, given: People, *, begin: int) -> State
         abandoned=np.zeros((size, len(catalogue.PRODUCTS)), dtype=bool),
         refused=never,
         contacted=nothing,
-        points=np.zeros(size, dtype=np.int64),
+        member=never,
+        points=np.zeros((5, size), dtype=np.int64),
         complaints=no_days,
+        soothed=never,
         newborn=no_days,
         moved=never,
         matured=never,

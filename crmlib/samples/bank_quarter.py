@@ -12,7 +12,9 @@ from crmlib.samples import bank_model as model
 from crmlib.samples import bank_names as names
 from crmlib.samples import bank_population as population
 from crmlib.samples import bank_products as catalogue
+from crmlib.samples import bank_retention as retention
 from crmlib.samples.bank_model import Floats
+from crmlib.samples.bank_retention import Departures
 from crmlib.samples.bank_state import Ints, People, Quarter, State
 
 WITHIN_DAYS = 90
@@ -36,11 +38,11 @@ class Campaign:
 
 @dataclass(frozen=True)
 class _Decisive:
-    """What else the truth tells: who could buy what, effects of contact, probabilities of leaving by reason."""
+    """What else the truth tells: who could buy what, effects of contact, probabilities of leaving."""
 
     able: NDArray[np.bool_]
     effects: Floats
-    leaving: Floats
+    departures: Departures
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Outcome:
     bought: Ints  # day, or 0
     left: Ints  # day, or 0
     left_reason: Ints
+    kept: Ints  # arm of the retention campaign, as ``arm``
     truth: dict[str, dict[str, NDArray[Any]]]
 
 
@@ -64,10 +67,11 @@ def decide(
     quarter: Quarter,
     campaigns: list[Campaign],
     held_out: NDArray[np.bool_],
+    keeper: np.random.Generator | None,
 ) -> Outcome:
     """Draw contacts, purchases and departures of a quarter from the state at its start, with their true probabilities.
 
-    Who is ``held_out`` is selected for no campaign.
+    Who is ``held_out`` is selected for no campaign. A retention campaign, where there is one, draws from ``keeper``.
     """
     given = model.drivers(people, state, at=quarter.first)
     able = model.eligible(people, state, at=quarter.first)
@@ -79,16 +83,22 @@ def decide(
     chosen = _chosen(people, given, able & ~held_out[:, None], quarter=quarter, campaigns=campaigns)
     arm = _assign(rng, chosen, campaigns)
     hazards = model.churn_hazards(people, state, given, at=quarter.first)
-    left, reason, leaving = _departures(rng, people, state, hazards, quarter)
+    reachable = state.present(people, quarter.first) & ~held_out
+    keeping = retention.nobody(people.size)
+    if keeper is not None:
+        keeping = retention.select(keeper, people, given, reachable, at=quarter.first)
+    gone = retention.departures(rng, people, state, hazards, keeping=keeping, quarter=quarter)
     realised = np.choose(np.maximum(arm, 0), [quiet, *called])
-    buys = able & (rng.random(able.shape) < realised) & (left == 0)[:, None]
+    buys = able & (rng.random(able.shape) < realised) & (gone.left == 0)[:, None]
     days = quarter.first + (rng.random(able.shape) * quarter.days).astype(np.int32)
     truth: dict[str, dict[str, NDArray[Any]]] = {}
     if quarter.recorded:
         contact = (1 - model.CONTROL_SHARE) * chosen
         mixture = (1 - contact.sum(axis=0)) * quiet + (contact * called).sum(axis=0)
-        truth = _truth(people, state, quarter, _Decisive(able, effects, leaving), [mixture, quiet, *called])
-    return Outcome(able, quiet, arm, np.where(buys, days, 0).astype(np.int32), left, reason, truth)
+        truth = _truth(people, state, quarter, _Decisive(able, effects, gone), [mixture, quiet, *called])
+    return Outcome(
+        able, quiet, arm, np.where(buys, days, 0).astype(np.int32), gone.left, gone.reason, keeping.arm, truth
+    )
 
 
 def _probability(log_odds: Floats) -> Floats:
@@ -125,26 +135,13 @@ def _assign(rng: np.random.Generator, chosen: Floats, campaigns: list[Campaign])
     return arm
 
 
-def _departures(
-    rng: np.random.Generator, people: People, state: State, hazards: Floats, quarter: Quarter
-) -> tuple[Ints, Ints, Floats]:
-    """Draw who leaves when and why; also return the probability of leaving in the quarter by reason."""
-    total = hazards.sum(axis=1)
-    leaving = hazards * ((1 - np.exp(-total)) / total)[:, None]
-    draw, day = rng.random(total.size), rng.random(total.size)
-    edges: Floats = np.cumsum(leaving, axis=1)
-    leaves = (draw < edges[:, -1]) & state.present(people, quarter.first)
-    reason = (draw[:, None] >= edges).sum(axis=1)
-    left = np.where(leaves, quarter.first + (day * quarter.days).astype(np.int32), 0)
-    return left.astype(np.int32), np.where(leaves, reason, 0).astype(np.int32), leaving
-
-
 def _truth(
     people: People, state: State, quarter: Quarter, values: _Decisive, probabilities: list[Floats]
 ) -> dict[str, dict[str, NDArray[Any]]]:
     """Return the rows of the truth about a quarter; ``probabilities`` are those of a purchase by who stays."""
     share = WITHIN_DAYS / quarter.days
-    factor = (1 - values.leaving.sum(axis=1)) * share
+    leaving, by_arm = values.departures.leaving, values.departures.by_arm
+    factor = (1 - leaving.sum(axis=1)) * share
     customer, product = np.nonzero(values.able)
     purchases: dict[str, NDArray[Any]] = {
         "customer": customer,
@@ -157,7 +154,9 @@ def _truth(
     as_of = np.full(who.size, quarter.first - 1, np.int32)
     churn: dict[str, NDArray[Any]] = {"customer": who, "as_of": as_of}
     for number, reason in enumerate(model.CHURN_REASONS):
-        churn[f"p_{reason}"] = (values.leaving[who, number] * share).astype(np.float32)
+        churn[f"p_{reason}"] = (leaving[who, number] * share).astype(np.float32)
+    for name, found in zip(("none", *model.RETENTION_KINDS), by_arm, strict=True):
+        churn[f"p_{name}"] = (found[who] * share).astype(np.float32)
     effects: dict[str, NDArray[Any]] = {"customer": who, "as_of": as_of, "responder": people.responder[who]}
     for number, kind in enumerate(model.CONTACT_KINDS):
         effects[f"effect_{kind}"] = values.effects[who, number].astype(np.float32)
@@ -222,7 +221,12 @@ def _drift(rng: np.random.Generator, state: State) -> None:
     state.digital = np.clip(state.digital + 0.004 + 0.03 * rng.normal(size=size), 0.02, 0.98)
     draw = rng.random(size)
     state.dormant = np.where(state.dormant, draw > 0.05, draw < 0.018)
-    state.satisfaction = 0.9 * state.satisfaction + 0.43 * rng.normal(size=size) - 0.5 * (state.complaints > 0)
+    state.satisfaction = 0.9 * state.satisfaction + 0.43 * rng.normal(size=size) - _anger(state)
+
+
+def _anger(state: State) -> Floats:
+    """Return what a complaint took from the satisfaction: less where it was compensated than where it was only explained."""
+    return np.where(state.complaints > 0, np.where(state.soothed, 0.3, 0.9), 0.0)
 
 
 def settle(rng: np.random.Generator, people: People, state: State, outcome: Outcome, *, quarter: Quarter) -> None:

@@ -12,6 +12,7 @@ from crmlib.samples import bank_names as names
 from crmlib.samples import bank_products as catalogue
 from crmlib.samples.bank_model import CONTACT_KINDS
 from crmlib.samples.bank_quarter import Campaign
+from crmlib.samples.bank_retention import Retention
 from crmlib.samples.bank_state import Quarter
 
 OPERATORS = 24
@@ -19,6 +20,9 @@ OPERATORS = 24
 
 PER_QUARTER = 8
 """Campaigns in a quarter."""
+
+INVITATION_ID = "points-invitation"
+"""Campaign id of the invitation to the programme of points: members by lot, the others its control group."""
 
 HOLD_OUT_ID = "universal-holdout"
 """Campaign id of the universal hold-out, whose members are all left alone by every campaign."""
@@ -80,14 +84,21 @@ def plan(rng: np.random.Generator, *, quarters: int) -> list[Campaign]:
     return out
 
 
-def tables(rng: np.random.Generator, campaigns: list[Campaign], *, over: list[Quarter]) -> dict[str, pa.Table]:
+def campaign_ids(campaigns: list[Campaign], retentions: list[Retention]) -> list[str]:
+    """Return the ids of all campaigns: those for products, the universal hold-out, retention, the invitation."""
+    return [*(c.campaign_id for c in campaigns), HOLD_OUT_ID, *(r.campaign_id for r in retentions), INVITATION_ID]
+
+
+def tables(
+    rng: np.random.Generator, campaigns: list[Campaign], retentions: list[Retention], *, over: list[Quarter]
+) -> dict[str, pa.Table]:
     """Return the tables that no customer is in, by the name of their file; ``over`` are the recorded quarters."""
     return {
         "products": products(over[0].first),
         "analogues": substitutes(),
         "offices": offices(),
         "staff": staff(rng, first=over[0].first, last=over[-1].last),
-        "campaigns": campaign_list(campaigns, over=over),
+        "campaigns": campaign_list(campaigns, retentions, over=over),
     }
 
 
@@ -166,24 +177,35 @@ def staff(rng: np.random.Generator, *, first: int, last: int) -> pa.Table:
     )
 
 
-def campaign_list(campaigns: list[Campaign], *, over: list[Quarter]) -> pa.Table:
-    """Return the campaigns with their products, main channels and dates; the last is the universal hold-out."""
+def campaign_list(campaigns: list[Campaign], retentions: list[Retention], *, over: list[Quarter]) -> pa.Table:
+    """Return the campaigns with their products, main channels and dates, in the order of ``campaign_ids``."""
     chosen = [catalogue.PRODUCTS[campaign.product] for campaign in campaigns]
-    periods = [over[campaign.quarter] for campaign in campaigns]
-    firsts, lasts = [period.first for period in periods], [period.last for period in periods]
+    selling = [over[campaign.quarter] for campaign in campaigns]
+    keeping = [over[campaign.quarter] for campaign in retentions]
+    whole = Quarter(over[0].first, over[-1].last, season=0, recorded=True)
+    periods = [*selling, whole, *keeping, whole]
+    others = [None] * (2 + len(keeping))
+    titles = [f"{product.name} {_month(period)}" for product, period in zip(chosen, selling, strict=True)]
+    ways = [CONTACT_KINDS[int(np.argmax(campaign.split))].upper() for campaign in campaigns]
+    goals = ["sell"] * len(selling) + ["holdout"] + ["retention"] * len(keeping) + ["loyalty"]
     return pa.table(
         {
-            "campaign": [*[campaign.campaign_id for campaign in campaigns], HOLD_OUT_ID],
+            "campaign": campaign_ids(campaigns, retentions),
             "title": [
-                f"{product.name} {np.datetime64(period.first, 'D').astype('datetime64[M]')}"
-                for product, period in zip(chosen, periods, strict=True)
-            ]
-            + ["Universal hold-out"],
-            "goal": ["sell"] * len(campaigns) + ["holdout"],
-            "product_code": pa.array([*[product.product_id for product in chosen], None], pa.string()),
-            "way": [*[CONTACT_KINDS[int(np.argmax(campaign.split))].upper() for campaign in campaigns], None],
-            "starts": pa.array([*firsts, over[0].first], pa.int32()).cast(pa.date32()),
-            "ends": pa.array([*lasts, over[-1].last], pa.int32()).cast(pa.date32()),
-            "budget": [*[5_000.0] * len(campaigns), None],
+                *titles,
+                "Universal hold-out",
+                *[f"Retention {_month(period)}" for period in keeping],
+                "Invitation to the programme of points",
+            ],
+            "goal": goals,
+            "product_code": pa.array([*[product.product_id for product in chosen], *others], pa.string()),
+            "way": pa.array([*ways, None, *["CALL"] * len(keeping), None], pa.string()),
+            "starts": pa.array([period.first for period in periods], pa.int32()).cast(pa.date32()),
+            "ends": pa.array([period.last for period in periods], pa.int32()).cast(pa.date32()),
+            "budget": pa.array([*[5_000.0] * len(selling), *others], pa.float64()),
         }
     )
+
+
+def _month(period: Quarter) -> str:
+    return str(np.datetime64(period.first, "D").astype("datetime64[M]"))

@@ -118,8 +118,10 @@ class State:
     abandoned: NDArray[np.bool_]  # last quarter, customers × products
     refused: NDArray[np.bool_]  # last quarter, any loan or card
     contacted: NDArray[np.float64]  # last quarter, by the bank
-    points: NDArray[np.int64]  # balance of loyalty points
+    member: NDArray[np.bool_]  # of the programme of points
+    points: NDArray[np.int64]  # not spent yet, by quarter of origin (this one first, five in all) × customers
     complaints: Ints
+    soothed: NDArray[np.bool_]  # the complaint was compensated
     newborn: Ints  # quarters for which a birth still matters
     moved: NDArray[np.bool_]
     matured: NDArray[np.bool_]

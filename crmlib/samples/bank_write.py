@@ -35,6 +35,7 @@ _FORMATS = {
     "points": _Format("\t"),
     "complaints": _Format(quoted=True),
     "products": _Format(quoted=True),
+    "mentions": _Format(quoted=True),
 }
 _PARQUET = ("operations", "balances", "contacts")
 
@@ -124,6 +125,7 @@ def write_truth(folder: Path, block: Block, planted: pa.Table) -> None:
                 **_floats({n: v for n, v in found["effects"].items() if n.startswith("effect_")}),
             }
         ),
+        "loyalty": pa.table({**_who(block, "loyalty"), **_floats(found["loyalty"])}),
         "duplicates": _duplicates(block),
         "bad_rows": planted,
     }

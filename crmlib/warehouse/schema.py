@@ -351,6 +351,8 @@ surveys = _table(
     _column("answered_at", DateTime, "UTC time", required=True),
     _column("score", Double, "answer as a number"),
     _column("answer", Text, "answer in words", sensitivity="personal"),
+    _column("channel", String, "channel by which it was asked, or of the contact that it is about"),
+    _column("branch_id", String, "branch that it is about", refers="branches"),
 )
 
 complaints = _table(
