@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,26 +163,19 @@ def _score(given: argparse.Namespace, data: Path) -> None:
     jobs.score(data, as_of=given.as_of, model_version=given.model_version, stages=Stages())
 
 
-def _segment_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--as-of", metavar="DATE", help="memberships as of this day (default: the last record)")
+def _job_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="DATE", help="by what was known on this day (default: the last record)")
     parser.add_argument("--seed", type=int, default=7)
 
 
-def _segment(given: argparse.Namespace, data: Path) -> None:
-    from crmlib.runs import segment_jobs
+def _job(module: str, name: str) -> Callable[[argparse.Namespace, Path], None]:
+    """Return the function that runs the job ``name`` of ``crmlib.runs.<module>`` as of a day, with a seed."""
 
-    segment_jobs.segment(data, as_of=given.as_of, seed=given.seed, stages=Stages())
+    def run(given: argparse.Namespace, data: Path) -> None:
+        job = getattr(importlib.import_module(f"crmlib.runs.{module}"), name)
+        job(data, as_of=given.as_of, seed=given.seed, stages=Stages())
 
-
-def _uplift_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--as-of", metavar="DATE", help="effects as of this day (default: the last record)")
-    parser.add_argument("--seed", type=int, default=7)
-
-
-def _uplift(given: argparse.Namespace, data: Path) -> None:
-    from crmlib.runs import uplift_jobs
-
-    uplift_jobs.uplift(data, as_of=given.as_of, seed=given.seed, stages=Stages())
+    return run
 
 
 def _offers_arguments(parser: argparse.ArgumentParser) -> None:
@@ -286,6 +280,11 @@ def _demo(given: argparse.Namespace, data: Path) -> int:
     return 0 if given.no_serve else servers.dashboards(data, port=given.port)
 
 
+def _dated(name: str, what: str, module: str) -> Command:
+    """Return the command of a job that has its name."""
+    return Command(name, what, _job_arguments, _job(module, name))
+
+
 def _nothing(parser: argparse.ArgumentParser) -> None:
     """A command without arguments of its own."""
 
@@ -297,9 +296,15 @@ COMMANDS = [
     Command("check", "quality and freshness of the data", _check_arguments, _check),
     Command("train", "fit, calibrate and test the propensity model of every product", _train_arguments, _train),
     Command("score", "score every customer and make the call lists", _score_arguments, _score),
-    Command("segment", "who belongs to which segment, now and in the quarters before", _segment_arguments, _segment),
-    Command("uplift", "what a contact adds, by product and channel, from past campaigns", _uplift_arguments, _uplift),
+    _dated("segment", "who belongs to which segment, now and in the quarters before", "segment_jobs"),
+    _dated("uplift", "what a contact adds, by product and channel, from past campaigns", "uplift_jobs"),
     Command("offers", "the best offers for all customers under capacities and a budget", _offers_arguments, _offers),
+    _dated("churn", "who will leave within 30, 90 and 180 days, and why", "churn_jobs"),
+    _dated("lifecycle", "the phase of every customer's life cycle, and what comes next", "lifecycle_jobs"),
+    _dated("value", "what every customer is worth: actual, predicted, potential", "value_jobs"),
+    _dated("loyalty", "recommendation scores, the indirect loyalty index, cohorts", "loyalty_jobs"),
+    _dated("points", "balances, liability and effect of the programme of points", "points_jobs"),
+    _dated("retention", "whom to keep, by what action, and whom to let go", "retention_jobs"),
     Command("run", "execute a notebook with parameters", _run_arguments, _run),
     Command("dashboards", "serve the dashboards", _serve_arguments, _dashboards),
     Command("lab", "open JupyterLab", _lab_arguments, _lab),

@@ -209,8 +209,8 @@ def _known_entry(loaded: Loaded, row: dict[Any, Any]) -> calendar.Entry:
         state=row["state"],
         starts_on=row["starts_on"],
         ends_on=row["ends_on"],
-        products=frozenset([row["product_id"]] if row["product_id"] else []),
-        channels=frozenset([row["channel"]] if row["channel"] else []),
+        products=frozenset([row["product_id"]] if pd.notna(row["product_id"]) else []),
+        channels=frozenset([row["channel"]] if pd.notna(row["channel"]) else []),
         customers=pd.Index(members["customer_id"]),
         schedule=pd.DataFrame(columns=calendar.SCHEDULE),
         capacities={},
@@ -218,8 +218,8 @@ def _known_entry(loaded: Loaded, row: dict[Any, Any]) -> calendar.Entry:
 
 
 def measurable(loaded: Loaded) -> pd.DataFrame:
-    """Return the campaigns that have begun and have members, the newest first: campaign_id and name."""
-    table = calendar_table(loaded)
+    """Return the campaigns for a product that have begun and have members, the newest first: campaign_id and name."""
+    table = calendar_table(loaded).dropna(subset=["product_id"])
     begun = table["starts_on"] <= loaded.snapshot.as_of
     drawn = {row.campaign_id for row in loaded.planned if row.members_file}
     kept = table[begun & ((table["source"] == "warehouse") | table["campaign_id"].isin(drawn))]
