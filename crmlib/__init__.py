@@ -24,6 +24,8 @@ _MODULES = {
     "audiences": "crmlib.decisions.audiences",
     "call_list": "crmlib.decisions.call_list",
     "campaigns": "crmlib.decisions.campaigns",
+    "churn": "crmlib.models.churn",
+    "customer_value": "crmlib.models.customer_value",
     "desk": "crmlib.decisions.desk",
     "effect_words": "crmlib.views.effect_words",
     "eligibility": "crmlib.decisions.eligibility",
@@ -31,7 +33,10 @@ _MODULES = {
     "export": "crmlib.decisions.export",
     "features": "crmlib.features",
     "field_worth": "crmlib.decisions.field_worth",
+    "lifecycle": "crmlib.models.lifecycle",
+    "lifetime": "crmlib.models.lifetime",
     "live": "crmlib.models.live",
+    "loyalty": "crmlib.models.loyalty",
     "match": "crmlib.decisions.match",
     "matrices": "crmlib.decisions.matrices",
     "metrics": "crmlib.models.metrics",
@@ -39,16 +44,20 @@ _MODULES = {
     "panels": "crmlib.views.panels",
     "plots": "crmlib.views.plots",
     "plots_effects": "crmlib.views.plots_effects",
+    "points": "crmlib.models.points",
     "policy": "crmlib.decisions.policy",
     "policy_value": "crmlib.models.policy_value",
     "propensity": "crmlib.models.propensity",
     "qini": "crmlib.models.qini",
     "registry": "crmlib.models.registry",
+    "retention": "crmlib.decisions.retention",
     "samples": "crmlib.samples",
     "segments": "crmlib.models.segments",
+    "survival": "crmlib.models.survival",
     "uplift": "crmlib.models.uplift",
     "value": "crmlib.decisions.value",
     "warehouse": "crmlib.warehouse",
+    "work_list": "crmlib.decisions.work_list",
 }
 
 __all__ = ["__version__", *_MODULES]  # noqa: PLE0604
@@ -68,9 +77,27 @@ if TYPE_CHECKING:
         matrices,
         offers,
         policy,
+        retention,
         value,
+        work_list,
     )
-    from crmlib.models import live, metrics, policy_value, propensity, qini, registry, segments, uplift
+    from crmlib.models import (
+        churn,
+        customer_value,
+        lifecycle,
+        lifetime,
+        live,
+        loyalty,
+        metrics,
+        points,
+        policy_value,
+        propensity,
+        qini,
+        registry,
+        segments,
+        survival,
+        uplift,
+    )
     from crmlib.views import effect_words, panels, plots, plots_effects
 
 

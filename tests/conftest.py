@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import crmlib  # noqa: F401  # before numpy, so that linear algebra takes the one thread that crmlib asks for
+
 
 @pytest.fixture(autouse=True)
 def _own_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from crmlib.samples import (
     bank_products,
     bank_quarter,
     bank_reference,
+    bank_retention,
 )
 from crmlib.warehouse import company, mapping
 from crmlib.warehouse.load import load
@@ -92,7 +93,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_other_ones(tmp_path: Pa
     )
     assert one == again
     same = {name for name in one if one[name] == other.get(name)} - {"truth/bad_rows/00000.parquet"}  # few small counts
-    assert same == {"company.toml", "products.csv", "analogues.csv", "offices.csv"}
+    assert same == {"company.toml", "points.toml", "products.csv", "analogues.csv", "offices.csv"}
 
 
 def test_a_block_is_the_same_whatever_is_simulated_before_or_beside_it(
@@ -102,12 +103,12 @@ def test_a_block_is_the_same_whatever_is_simulated_before_or_beside_it(
     sample = samples.bank(customers=700, months=6, seed=5, folder=tmp_path / "bank")
     over = bank_block.calendar(6, end="2025-12-31")
     shared = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(0,)))
-    campaigns = bank_reference.plan(shared, quarters=2)
+    campaigns, retentions = bank_reference.plan(shared, quarters=2), bank_retention.plan(2)
     for number, size in ((2, 100), (1, 300)):
         stream = np.random.SeedSequence(5, spawn_key=(1, number))
-        block = bank_block.simulate(stream, number, size, over=over, campaigns=campaigns, retentions=[])
+        block = bank_block.simulate(stream, number, size, over=over, campaigns=campaigns, retentions=retentions)
         for name in ("operations", "balances", "contacts"):
-            table = bank_files.tables(block, campaigns, [])[name]
+            table = bank_files.tables(block, campaigns, retentions)[name]
             written = pq.read_table(sample.folder / f"{name}_{number:05d}.parquet")
             assert written.slice(0, table.num_rows).to_pydict() == table.to_pydict()
 

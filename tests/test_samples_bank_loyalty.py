@@ -47,7 +47,7 @@ def test_members_of_retention_campaigns_leave_as_planted_and_three_in_ten_are_le
 ) -> None:
     control = retention["is_control"] == "Y"
     assert abs(deviation(control, pd.Series(bank_model.RETENTION_CONTROL, retention.index))) < 4
-    assert retention["campaign"].nunique() == 3 and len(retention) > 3_000
+    assert retention["campaign"].nunique() == 7 and len(retention) > 8_000
     assert set(retention["arm"]) == {"control", *bank_model.RETENTION_KINDS}
     for arm, name in (("control", "p_none"), ("call", "p_call"), ("email", "p_email")):
         own = retention[retention["arm"] == arm]
@@ -178,6 +178,6 @@ def test_mentions_follow_the_satisfaction_and_some_have_no_known_author(sample: 
     assert (written.loc[written["tone"] < -0.2, "words"].isin(bank_names.BLAME)).all()
 
 
-def test_a_short_sample_has_no_retention_campaign(tmp_path: Path) -> None:
+def test_a_short_sample_has_one_retention_campaign(tmp_path: Path) -> None:
     sample = samples.bank(customers=200, months=6, folder=tmp_path / "bank")
-    assert "retention" not in set(pd.read_csv(sample.folder / "campaigns.csv")["goal"])
+    assert (pd.read_csv(sample.folder / "campaigns.csv")["goal"] == "retention").sum() == 1

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,21 @@ from crmlib.store.tables import Model
 FORMAT_VERSION = 1
 _SUMS = "SHA256SUMS"
 _ARRAYS = ("coefficients", "covariances", "mean", "variance")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The checked files of one version of any model.
+
+    Attributes: ``as_of`` the latest date whose outcomes it saw; ``metrics`` as given when it was kept; ``folder`` of files.
+    """
+
+    name: str
+    version: int
+    warehouse_version: int
+    as_of: dt.date
+    metrics: dict[str, Any]
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -70,20 +85,50 @@ def save(
     Files: booster.ubj, model.json, features.json, a Parquet file for each of ``tables`` (its evaluation, say) and
     SHA256SUMS, complete under a temporary name before the folder gets its number. Raises EnvironmentFault where they cannot be written; then nothing is left behind.
     """
-    parent = data / "models" / propensity.NAME
+
+    def write(folder: Path) -> list[str]:
+        return [*write_model(model, folder, specification), *write_tables(folder, tables or {})]
+
+    return keep(
+        write,
+        data=data,
+        name=propensity.NAME,
+        warehouse_version=warehouse_version,
+        as_of=as_of,
+        now=now,
+        metrics=metrics,
+    )
+
+
+def keep(
+    write: Callable[[Path], Sequence[str]],
+    *,
+    data: Path,
+    name: str,
+    warehouse_version: int,
+    as_of: dt.date,
+    now: dt.datetime,
+    metrics: Mapping[str, Any],
+) -> int:
+    """Have the files of a model written below ``data/models/NAME/`` and record it in the store; return its version.
+
+    ``write`` puts them into a folder and returns their names; they get checksums and are complete before the folder gets
+    its number. Raises EnvironmentFault where they cannot be written; then nothing is left behind.
+    """
+    parent = data / "models" / name
     with files.reporting(parent):
         parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
         try:
-            checksum = _write(model, staged, specification, tables or {})
-            version = _publish(staged, parent, _last_version(data))
+            checksum = _seal(staged, write(staged))
+            version = _publish(staged, parent, _last_version(data, name))
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise
     with session.session(data) as opened:
         opened.add(
             Model(
-                name=propensity.NAME,
+                name=name,
                 model_version=version,
                 folder=str((parent / f"{version:04d}").relative_to(data)),
                 checksum=checksum,
@@ -102,19 +147,35 @@ def load(data: Path, name: str = propensity.NAME, version: int | None = None) ->
 
     Raises NotFoundError where there is none, EnvironmentFault where a file is missing, damaged or of a newer format.
     """
+    found = kept(data, name, version)
+    specification = (found.folder / "features.json").read_text(encoding="utf-8")
+    return Registered(
+        read_model(found.folder),
+        name,
+        found.version,
+        found.warehouse_version,
+        found.as_of,
+        specification,
+        found.metrics,
+        found.folder,
+    )
+
+
+def kept(data: Path, name: str, version: int | None = None, *, command: str = "crm train") -> Kept:
+    """Return the files of a model that ``keep`` recorded, the newest or the version asked for, checked.
+
+    Raises NotFoundError where there is none, EnvironmentFault where a file is missing or damaged; both name the ``command``
+    that makes a new one.
+    """
     with session.session(data) as opened:
         query = sa.select(Model).where(Model.name == name).order_by(Model.model_version.desc()).limit(1)
         found = opened.scalar(query if version is None else query.where(Model.model_version == version))
     if found is None:
         which = f"version {version} of model {name}" if version is not None else f"model {name}"
-        raise NotFoundError(f"there is no {which} below {data / 'models'}; train one with `crm train`")
+        raise NotFoundError(f"there is no {which} below {data / 'models'}; train one with `{command}`")
     folder = data / found.folder
-    _verify(folder, found.checksum)
-    model = _read(folder)
-    specification = (folder / "features.json").read_text(encoding="utf-8")
-    return Registered(
-        model, name, found.model_version, found.warehouse_version, found.as_of, specification, found.metrics, folder
-    )
+    _verify(folder, found.checksum, command)
+    return Kept(name, found.model_version, found.warehouse_version, found.as_of, found.metrics, folder)
 
 
 def save_scores(
@@ -166,8 +227,8 @@ def load_beside(
 # ---------------------------------------------------------------- files
 
 
-def _write(model: PropensityModel, folder: Path, specification: str, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Write all files of a model; return the checksum of the list of their checksums."""
+def write_model(model: PropensityModel, folder: Path, specification: str) -> list[str]:
+    """Write a fitted model and its specification into a folder; return the names of the files."""
     fitted = model.fitted_
     used = fitted.learner
     content = {
@@ -186,9 +247,18 @@ def _write(model: PropensityModel, folder: Path, specification: str, tables: Map
     used.booster.save_model(folder / "booster.ubj")
     (folder / "model.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     (folder / "features.json").write_text(specification, encoding="utf-8")
+    return ["booster.ubj", "features.json", "model.json"]
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Write tables as NAME.parquet into a folder; return the names of the files."""
     for name, table in tables.items():
         table.to_parquet(folder / f"{name}.parquet", index=False)
-    names = ["booster.ubj", "features.json", "model.json", *[f"{name}.parquet" for name in tables]]
+    return [f"{name}.parquet" for name in tables]
+
+
+def _seal(folder: Path, names: Sequence[str]) -> str:
+    """Write the checksums of the files and force all to the disk; return the checksum of the list of checksums."""
     sums = "".join(f"{files.digest(folder / name)}  {name}\n" for name in names)
     (folder / _SUMS).write_text(sums, encoding="utf-8")
     for name in (*names, _SUMS):
@@ -197,7 +267,8 @@ def _write(model: PropensityModel, folder: Path, specification: str, tables: Map
     return hashlib.sha256(sums.encode()).hexdigest()
 
 
-def _read(folder: Path) -> PropensityModel:
+def read_model(folder: Path) -> PropensityModel:
+    """Return the model that ``write_model`` wrote into a folder."""
     content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     if content["format_version"] != FORMAT_VERSION:
         raise EnvironmentFault(
@@ -239,14 +310,14 @@ def _publish(staged: Path, parent: Path, last: int) -> int:
             return version
 
 
-def _last_version(data: Path) -> int:
+def _last_version(data: Path, name: str) -> int:
     with session.session(data) as opened:
-        query = sa.select(sa.func.max(Model.model_version)).where(Model.name == propensity.NAME)
+        query = sa.select(sa.func.max(Model.model_version)).where(Model.name == name)
         return opened.scalar(query) or 0
 
 
-def _verify(folder: Path, checksum: str) -> None:
-    remedy = "score with another one (`crm score --model-version N`) or train again with `crm train`"
+def _verify(folder: Path, checksum: str, command: str) -> None:
+    remedy = f"score with another one (--model-version N) or train again with `{command}`"
     sums = folder / _SUMS
     if not sums.exists():
         raise EnvironmentFault(f"{folder}: the files of this model are gone; {remedy}")

@@ -32,7 +32,7 @@ def members(snapshot: Snapshot, *, within_days: int = 90, dates: int = 3) -> pd.
     day = rows["assigned_at"].dt.normalize()
     rows = rows.assign(assigned=day)[day + pd.Timedelta(days=within_days - 1) <= pd.Timestamp(snapshot.as_of)]
     last = np.sort(rows["assigned"].unique())[-dates:]
-    rows = _with_channels(snapshot, rows[rows["assigned"].isin(last)])
+    rows = with_channels(snapshot, rows[rows["assigned"].isin(last)])
     named, control = rows["named"], rows["control"].astype(bool)
     rows = rows.assign(channel=named.where(~control, ""), as_of=rows["assigned"] - pd.Timedelta(days=1))
     bought = _bought(snapshot, rows, within_days=within_days)
@@ -41,7 +41,7 @@ def members(snapshot: Snapshot, *, within_days: int = 90, dates: int = 3) -> pd.
     return rows[COLUMNS].reset_index(drop=True)
 
 
-def _with_channels(snapshot: Snapshot, rows: pd.DataFrame) -> pd.DataFrame:
+def with_channels(snapshot: Snapshot, rows: pd.DataFrame) -> pd.DataFrame:
     """Add ``named``, the channel of each member's arm, without the arms about another product than the campaign's."""
     known = set(snapshot.warehouse.company.contact_costs_minor)
     control = rows["control"].astype(bool)

@@ -178,10 +178,49 @@ def _job(module: str, name: str) -> Callable[[argparse.Namespace, Path], None]:
     return run
 
 
-def _offers_arguments(parser: argparse.ArgumentParser) -> None:
+def _churn_arguments(parser: argparse.ArgumentParser) -> None:
+    _job_arguments(parser)
     parser.add_argument(
-        "--budget", type=float, metavar="AMOUNT", help="for all contacts, in whole units of the currency"
+        "--definition",
+        metavar="JSON",
+        help='what leaving means, e.g. \'{"kind": "holding", "product_id": "savings"}\' (default: the relationship ends)',
     )
+    parser.add_argument("--model-version", type=_positive, metavar="N", help="score with a saved model, learn nothing")
+
+
+def _churn(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import churn_jobs
+
+    churn_jobs.churn(
+        data,
+        as_of=given.as_of,
+        seed=given.seed,
+        definition=given.definition,
+        model_version=given.model_version,
+        stages=Stages(),
+    )
+
+
+def _retention_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as-of", metavar="DATE", help="by the risks and values of this day (default: the newest)")
+    parser.add_argument(
+        "--caution",
+        type=_share,
+        metavar="SHARE",
+        help="how sure it must be that a contact prevents what is counted on, 0.5 to 0.99 (default 0.8)",
+    )
+    _capacity_argument(parser)
+
+
+def _retention(given: argparse.Namespace, data: Path) -> None:
+    from crmlib.runs import retention_jobs
+
+    retention_jobs.retention(
+        data, as_of=given.as_of, capacities=dict(map(_capacity, given.capacity)) or None, stages=Stages()
+    )
+
+
+def _capacity_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--capacity",
         action="append",
@@ -189,6 +228,13 @@ def _offers_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHANNEL=N",
         help="contacts a channel can make (several times)",
     )
+
+
+def _offers_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget", type=float, metavar="AMOUNT", help="for all contacts, in whole units of the currency"
+    )
+    _capacity_argument(parser)
     parser.add_argument("-k", type=_positive, default=1, metavar="N", help="offers a customer may get (default 1)")
 
 
@@ -299,12 +345,12 @@ COMMANDS = [
     _dated("segment", "who belongs to which segment, now and in the quarters before", "segment_jobs"),
     _dated("uplift", "what a contact adds, by product and channel, from past campaigns", "uplift_jobs"),
     Command("offers", "the best offers for all customers under capacities and a budget", _offers_arguments, _offers),
-    _dated("churn", "who will leave within 30, 90 and 180 days, and why", "churn_jobs"),
+    Command("churn", "who will leave within 30, 90 and 180 days, and why", _churn_arguments, _churn),
     _dated("lifecycle", "the phase of every customer's life cycle, and what comes next", "lifecycle_jobs"),
     _dated("value", "what every customer is worth: actual, predicted, potential", "value_jobs"),
     _dated("loyalty", "recommendation scores, the indirect loyalty index, cohorts", "loyalty_jobs"),
     _dated("points", "balances, liability and effect of the programme of points", "points_jobs"),
-    _dated("retention", "whom to keep, by what action, and whom to let go", "retention_jobs"),
+    Command("retention", "whom to keep, by what action, and whom to let go", _retention_arguments, _retention),
     Command("run", "execute a notebook with parameters", _run_arguments, _run),
     Command("dashboards", "serve the dashboards", _serve_arguments, _dashboards),
     Command("lab", "open JupyterLab", _lab_arguments, _lab),

@@ -1,4 +1,4 @@
-"""The main job on a made-up bank: sample, load, segment, train, score, offers, notebooks."""
+"""The main job on a made-up bank: sample, load, segment, train, score, offers, who leaves, who is worth what, notebooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crmlib import __version__, paths, samples
 from crmlib.errors import RunError, UsageError
-from crmlib.runs import jobs, offer_jobs, uplift_jobs
+from crmlib.runs import churn_jobs, jobs, offer_jobs, retention_jobs, uplift_jobs, value_jobs
 from crmlib.runs.stages import Stages, shown, size
 
 FEWEST_CUSTOMERS = 2000
@@ -36,20 +36,31 @@ def run(data: Path, *, customers: int, seed: int) -> Stages:
         stage.say(f"{len(sample.files)} files in {shown(sample.folder)} ({size(sample.folder)})")
     with jobs.recorded(data, "demo", {"customers": customers, "seed": seed}):
         jobs.load(list(sample.files), sample.mapping, data=data, company=sample.company, stages=stages)
+        shutil.copyfile(sample.folder / "points.toml", data / "points.toml")
         # What does not wait for the next stage runs beside it, in two processes at most.
         with _beside(data) as first, _beside(data) as second:
             segments = first("segment")
-            notebooks = [first("run", "01_data_quality"), first("run", "03_segments")]
+            beside = [first("lifecycle"), first("points"), first("loyalty")]
+            notebooks = [first("run", name) for name in ("01_data_quality", "03_segments", "08_loyalty")]
             jobs.train(data, stages=stages, seed=seed)
             jobs.score(data, stages=stages)
             notebooks.append(second("run", "05_campaign_effect"))
             with stages.stage("segments", "made beside the training") as stage:
                 for line in segments.result():
                     stage.say(line)
+            churn_jobs.churn(data, stages=stages, seed=seed)
+            notebooks.append(second("run", "06_churn"))
+            value_jobs.value(data, stages=stages, seed=seed)
+            notebooks.append(second("run", "07_customer_value"))
             uplift_jobs.uplift(data, stages=stages, seed=seed)
             offer_jobs.offers(data, stages=stages)
+            notebooks += [second("run", "04_next_best_offer"), second("run", "02_propensity")]
+            with stages.stage("loyalty", "phases, points and loyalty, made beside the other stages") as stage:
+                for job in beside:
+                    for line in job.result():
+                        stage.say(line)
+            retention_jobs.retention(data, stages=stages)
             with stages.stage("notebooks", "executed through papermill") as stage:
-                notebooks += [first("run", "04_next_best_offer"), second("run", "02_propensity")]
                 for notebook in notebooks:
                     notebook.result()
                 stage.say(f"{len(notebooks)} executed copies in {shown(data / 'runs')}")

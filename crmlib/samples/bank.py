@@ -136,6 +136,24 @@ transfer = 0.0005
 travel = 0.008
 """
 
+# The rules by which the programme of points gives points (docs/points.md).
+_POINTS = """\
+valid_months = 12
+point_minor = 1.0
+
+[[rules]]
+name = "purchases"
+kind = "purchase"
+categories = ["groceries", "restaurants", "leisure", "shopping", "car"]
+points = 1
+per_minor = 100
+
+[[rules]]
+name = "welcome"
+kind = "joining"
+points = 200
+"""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -215,6 +233,7 @@ def _write(folder: Path, customers: int, months: int, *, seed: int, progress: bo
     # A contact centre and a post room that reach a small part of the customers in a month.
     capacities = {"calls": customers // 50, "letters": customers // 10}
     (folder / "company.toml").write_text(_COMPANY.format(holidays=holidays, **capacities), encoding="utf-8")
+    (folder / "points.toml").write_text(_POINTS, encoding="utf-8")
     mark = {"sample": "bank", "customers": customers, "months": months, "seed": seed}
     (folder / _MARK).write_text(json.dumps(mark), encoding="utf-8")
 

@@ -44,8 +44,8 @@ class Departures:
 
 
 def plan(quarters: int) -> list[Retention]:
-    """Return the retention campaigns: one in every other recorded quarter, from the third on."""
-    return [Retention(f"R{quarter + 1:02d}-1", quarter) for quarter in range(2, quarters, 2)]
+    """Return the retention campaigns: one in every recorded quarter, from the second on."""
+    return [Retention(f"R{quarter + 1:02d}-1", quarter) for quarter in range(1, quarters)]
 
 
 def select(

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from crmlib.errors import NotFoundError
+from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.store import files, session
 from crmlib.store.tables import ScoreSet
 
-_REMEDY = "score again with `crm score`"
+_COMMANDS = {"propensity": "score", "customer_value": "value"}
+"""Commands that are not called as what they make; that of churn_savings is churn."""
 
 
 def save(
@@ -56,6 +57,19 @@ def save(
         return row.score_set_id
 
 
+def command(model: str) -> str:
+    """Return the command that makes the scores of a model.
+
+    >>> command("churn_savings"), command("propensity")
+    ('crm churn', 'crm score')
+    """
+    return f"crm {_COMMANDS.get(model, model.partition('_')[0])}"
+
+
+def _remedy(model: str) -> str:
+    return f"score again with `{command(model)}`"
+
+
 def newest(data: Path, model: str, *, as_of: dt.date | None = None, model_version: int | None = None) -> ScoreSet:
     """Return the newest set of scores of a model (of a date, of a model version); raises NotFoundError for none."""
     query = sa.select(ScoreSet).where(ScoreSet.model == model).order_by(ScoreSet.score_set_id.desc())
@@ -67,13 +81,15 @@ def newest(data: Path, model: str, *, as_of: dt.date | None = None, model_versio
         found = opened.scalar(query.limit(1))
     if found is None:
         wanted = f" as of {as_of}" if as_of else ""
-        raise NotFoundError(f"there are no {model} scores{wanted} below {data / 'scores'}; make some with `crm score`")
+        raise NotFoundError(
+            f"there are no {model} scores{wanted} below {data / 'scores'}; make some with `{command(model)}`"
+        )
     return found
 
 
 def read(data: Path, scores: ScoreSet, *, columns: list[str] | None = None) -> pd.DataFrame:
     """Return the table of a set of scores; raises EnvironmentFault where the file is missing or damaged."""
-    return files.read_parquet(data / scores.file, scores.checksum, remedy=_REMEDY, columns=columns)
+    return files.read_parquet(data / scores.file, scores.checksum, remedy=_remedy(scores.model), columns=columns)
 
 
 def beside(data: Path, scores: ScoreSet, name: str) -> pd.DataFrame:
@@ -81,5 +97,20 @@ def beside(data: Path, scores: ScoreSet, name: str) -> pd.DataFrame:
     file = data / scores.file
     path = file.with_name(f"{file.stem}-{name}.parquet")
     if not path.exists():
-        raise NotFoundError(f"{path}: there is no such table beside the scores; {_REMEDY}")
+        raise NotFoundError(f"{path}: there is no such table beside the scores; {_remedy(scores.model)}")
     return pd.read_parquet(path)
+
+
+def of_customer(data: Path, scores: ScoreSet, customer_id: str, *, name: str = "") -> pd.DataFrame:
+    """Return the rows of one customer in a set of scores, or in the table ``name`` beside it; no rows where there is no such table.
+
+    Reads no more of the file than needed, and so does not compare its checksum. Raises EnvironmentFault where the file
+    of the scores is missing.
+    """
+    file = data / scores.file
+    path = file.with_name(f"{file.stem}-{name}.parquet") if name else file
+    if not path.exists():
+        if not name:
+            raise EnvironmentFault(f"{path}: missing; {_remedy(scores.model)}")
+        return pd.DataFrame({"customer_id": pd.Series(dtype="str")})
+    return pd.read_parquet(path, filters=[("customer_id", "==", customer_id)])

@@ -25,9 +25,21 @@ CARDS = {
         later("Campaigns"),
         later("What is planned, what is running, and what did each campaign really earn?"),
     ),
+    "retention_watchlist": (
+        later("Retention watchlist"),
+        later("Who may leave, whom is it worth keeping and how, and whom do we let go, decently?"),
+    ),
     "offer_desk": (
         later("Offer desk"),
         later("Who is calling, what should we offer now, and why?"),
+    ),
+    "customer_card": (
+        later("Customer card"),
+        later("Who is this customer: history, credit, value, risk of leaving and loyalty at a glance?"),
+    ),
+    "loyalty": (
+        later("Loyalty"),
+        later("Would customers recommend us, who stays, what moves them, and whom should we care for now?"),
     ),
 }
 _STYLE = """

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-DASHBOARDS = ("campaign_targeting", "audience_builder", "product_matrices", "offer_desk", "campaigns")
+DASHBOARDS = (
+    "campaign_targeting",
+    "audience_builder",
+    "product_matrices",
+    "offer_desk",
+    "campaigns",
+    "customer_card",
+    "retention_watchlist",
+    "loyalty",
+)
 
 
 def campaign_targeting(data: str | Path, *, product: str = "", language: str = "en") -> widgets.Widget:
@@ -33,6 +42,21 @@ def offer_desk(data: str | Path, *, customer: str = "", language: str = "en") ->
 def campaigns(data: str | Path, *, language: str = "en") -> widgets.Widget:
     """Return the panel in which campaigns are planned, followed and measured."""
     return _panel("campaigns", data, language=language)
+
+
+def customer_card(data: str | Path, *, customer: str = "", language: str = "en") -> widgets.Widget:
+    """Return the panel with one customer's history at a glance: credit, value, risk, phase, loyalty, relationship."""
+    return _panel("customer_card", data, customer=customer, language=language)
+
+
+def retention_watchlist(data: str | Path, *, language: str = "en") -> widgets.Widget:
+    """Return the panel of who may leave: whom to keep, how and at what cost, and whom to let go, decently."""
+    return _panel("retention_watchlist", data, language=language)
+
+
+def loyalty(data: str | Path, *, language: str = "en") -> widgets.Widget:
+    """Return the panel of loyalty: NPS, its drivers, the index, cohorts, points, mentions and the work list."""
+    return _panel("loyalty", data, language=language)
 
 
 def _panel(name: str, data: str | Path, **settings: str) -> widgets.Widget:

@@ -199,7 +199,14 @@ def still_permitted(targeting: Targeting, listed: pd.DataFrame, *, today: dt.dat
     customer_id and channel. Out: its rows with given_name, family_name, phone, email, postcode and city added, each
     only where the channel needs it; and customer_id, channel of everybody who may be contacted.
     """
-    now = warehouse.open(paths.warehouse(targeting.data))
+    return contactable(listed, data=targeting.data, company=targeting.company, today=today)
+
+
+def contactable(
+    listed: pd.DataFrame, *, data: Path, company: companies.Company, today: dt.date
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what ``still_permitted`` does, for a list of any dashboard over the data folder."""
+    now = warehouse.open(paths.warehouse(data))
     wanted = [
         "customer_id",
         "valid_from",
@@ -213,9 +220,9 @@ def still_permitted(targeting: Targeting, listed: pd.DataFrame, *, today: dt.dat
     ]
     customers = now.table("customers")[wanted].sort_values("valid_from").drop_duplicates("customer_id", keep="last")
     open_ = customers[customers["closed_on"].isna() | (customers["closed_on"] >= pd.Timestamp(today))]
-    allowed = call_list.permitted(now.table("consents"), open_["customer_id"], company=targeting.company)
+    allowed = call_list.permitted(now.table("consents"), open_["customer_id"], company=company)
     if now.period is not None:
-        reachable = policy.reachable(now.snapshot(now.period[1]), open_["customer_id"], company=targeting.company)
+        reachable = policy.reachable(now.snapshot(now.period[1]), open_["customer_id"], company=company)
         allowed = allowed.merge(reachable, on=["customer_id", "channel"], validate="one_to_one")
     pairs = listed.merge(allowed, on=["customer_id", "channel"], how="inner", validate="many_to_one")
     details = pairs.merge(

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from crmlib.errors import DataError
-from crmlib.warehouse import company_policy
+from crmlib.warehouse import company_policy, company_value
 from crmlib.warehouse.company_policy import ContactPolicy
+from crmlib.warehouse.company_value import CustomerValue
 
 DEFAULT_CONTACT_COSTS = {"call": 500, "mail": 100, "email": 2, "sms": 8, "branch": 400}
 DEFAULT_CONTACT_MINUTES = {"call": 8.0, "branch": 20.0}
@@ -32,7 +33,8 @@ class Company:
     comes later, ``monthly_retention`` the share of contracts that live on each month and ``product_retention`` the same
     by product, ``levers`` business priorities by product (factors within ``LEVER_BOUNDS``). For their number:
     ``capacities`` contacts that one planning round can make by channel (a channel not named has no limit),
-    ``contact_minutes`` the working time of one contact, and the ``contact_policy``.
+    ``contact_minutes`` the working time of one contact, and the ``contact_policy``. ``customer_value`` says what a
+    customer earns and costs.
     """
 
     name: str = "Company"
@@ -51,6 +53,7 @@ class Company:
     capacities: dict[str, int] = field(default_factory=dict)
     contact_minutes: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_CONTACT_MINUTES))
     contact_policy: ContactPolicy = field(default_factory=ContactPolicy)
+    customer_value: CustomerValue = field(default_factory=CustomerValue)
 
     def to_json(self) -> str:
         """Return the company as JSON, for the warehouse file."""
@@ -66,6 +69,7 @@ def _company(values: dict[str, Any]) -> Company:
     given = dict(values)
     given["holidays"] = tuple(str(day) for day in given.get("holidays", ()))
     given["contact_policy"] = company_policy.policy(given.get("contact_policy", {}))
+    given["customer_value"] = company_value.customer_value(given.get("customer_value", {}))
     return Company(**given)
 
 
@@ -98,6 +102,7 @@ def read(path: Path) -> Company:
     costs = values.get("contact_costs_minor", DEFAULT_CONTACT_COSTS)
     _check_capacities(values, path, channels=costs)
     company_policy.check(values.get("contact_policy", {}), f"{path}: contact_policy", channels=costs)
+    company_value.check(values.get("customer_value", {}), f"{path}: customer_value")
     return _company(values)
 
 

@@ -39,7 +39,7 @@ class ContactPolicy:
     ``holdout_share`` of all persons, chosen by a hash with ``holdout_key``, is left alone by every campaign.
     """
 
-    purposes: tuple[str, ...] = ("sales",)
+    purposes: tuple[str, ...] = ("sales", "retention")
     consent_purposes: tuple[str, ...] = ("marketing",)
     limits: tuple[Limit, ...] = ()
     ignored_contacts: int = 0

@@ -1,0 +1,1 @@
+"""Who leaves, when and why: definitions, spells, risk by reason, and rankers."""

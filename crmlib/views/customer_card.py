@@ -1,0 +1,226 @@
+"""The customer card: one customer's history at a glance, with credit, value, risk, phase, loyalty and relationship."""
+
+from __future__ import annotations
+
+import datetime as dt
+import html
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from crmlib.errors import NotFoundError
+from crmlib.views import customer_card_data, desk_words, frame, plots, texts, wording
+from crmlib.views import customer_card_parts as parts
+from crmlib.views.chart import Chart
+from crmlib.views.customer_card_data import Card, Loaded
+from crmlib.views.customer_card_parts import Part
+from crmlib.views.frame import Frame
+
+_CSS = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
+_LONGEST_NUMBER = 64
+_YEARS = (1, 2, 5, 0)
+"""Spans of the timeline to choose from, years; 0 is everything."""
+_SECTIONS = {"credit": 1, "value": 2, "risk": 1, "life": 1, "loyalty": 1, "people": 0}
+"""Cards below the timeline, with the number of their pictures."""
+
+
+def panel(data: str | Path, *, customer: str = "", language: str = "en") -> widgets.Widget:
+    """Return the customer card: look a customer up and see the whole history at a glance.
+
+    ``data`` is the data folder, ``customer`` the customer_id to begin with, ``language`` "en" or "ru". What goes wrong is
+    said on the panel in words.
+    """
+    return Panel(Path(data), customer, language).root
+
+
+class Panel:
+    """The widgets of the customer card; ``card`` is the customer on the screen."""
+
+    def __init__(self, data: Path, customer: str, language: str) -> None:
+        self.data, self.begin = data, customer
+        self.loaded: Loaded | None = None
+        self.card: Card | None = None
+        self.frame = Frame(
+            texts.later("Customer card"),
+            data=data,
+            dashboard="customer_card",
+            language=language,
+            load=self._load,
+            draw=self._draw,
+            newest=lambda: customer_card_data.newest(data),
+            asked=self._asked,
+            settings=lambda: {"years": self.years.value},
+            apply=self._apply,
+        )
+        guarded = self.frame.guarded
+        self.number = widgets.Text(continuous_update=False, layout={"width": "auto"})
+        self.look = widgets.Button(button_style="primary", layout={"width": "auto"})
+        self.years = widgets.Dropdown(options=[(str(one), one) for one in _YEARS], value=2, layout={"width": "auto"})
+        self.names = widgets.Checkbox(indent=False, layout={"width": "auto"})
+        self.labels = {name: widgets.Label() for name in ("number", "look", "years", "names")}
+        self.who, self.tiles = widgets.HTML(), widgets.HTML()
+        self.history = Section(1)
+        self.history.root.add_class("card-history")
+        self.sections = {name: Section(charts) for name, charts in _SECTIONS.items()}
+        self.number.observe(guarded(self._look), "value")
+        self.look.on_click(guarded(self._look))
+        self.names.observe(guarded(self._show), "value")
+        self.years.observe(guarded(self._show), "value")
+        search = frame.controls(
+            (self.labels["number"], self.number),
+            (self.labels["look"], self.look),
+            (self.labels["years"], self.years),
+            (self.labels["names"], self.names),
+        )
+        cards = frame.charts(*[one.root for one in self.sections.values()], columns=2)
+        self.body = widgets.VBox([self.tiles, self.history.root, cards])
+        self.root = self.frame.show(widgets.HTML(_CSS), search, self.who, self.body)
+
+    @property
+    def say(self) -> texts.Language:
+        """The language chosen."""
+        return self.frame.say
+
+    # ---------------------------------------------------------------- what happens
+
+    def _load(self) -> None:
+        # Who was on the screen stays there when newer data come.
+        wanted = self.card.customer_id if self.card else self.begin
+        self.loaded = self.card = None
+        self.begin = ""
+        self.loaded = customer_card_data.load(self.data)
+        if wanted:
+            self._find(wanted)
+
+    def _asked(self, query: dict[str, str]) -> None:
+        if query.get("customer"):
+            self._find(query["customer"])
+            self._show()
+
+    def _apply(self, settings: dict[str, Any]) -> None:
+        self.years.value = settings["years"]
+
+    def _look(self) -> None:
+        self._find(self.number.value.strip())
+        self._show()
+
+    def _find(self, customer_id: str) -> None:
+        """Read a customer's card; an unknown one clears the screen, so that nobody reads another's."""
+        assert self.loaded is not None
+        self.card = None
+        with self.frame.quietly():
+            self.number.value = customer_id[:_LONGEST_NUMBER]
+            self.names.value = False
+        if not customer_id:
+            return
+        try:
+            self.card = customer_card_data.find(self.loaded, customer_id, now=self.frame.now())
+        except NotFoundError:
+            words = self.say.text(
+                "There is no customer {number}; check the number.", number=customer_id[:_LONGEST_NUMBER]
+            )
+            self.frame.complain(words)
+
+    # ---------------------------------------------------------------- what is shown
+
+    def _draw(self) -> None:
+        """Say everything in the language chosen."""
+        assert self.loaded is not None
+        say, loaded = self.say, self.loaded
+        origin = [say.text("warehouse version {n}", n=loaded.snapshot.warehouse.version)]
+        late = [one for one in loaded.sets.values() if one.as_of != loaded.snapshot.as_of]
+        note = say.text("Some predictions are of an earlier day than the history; compute them again.") if late else ""
+        self.frame.origin(origin, as_of=loaded.snapshot.as_of, note=note)
+        self.labels["number"].value = say.text("Customer number")
+        self.labels["years"].value = say.text("History of")
+        self.labels["look"].value = self.labels["names"].value = "\u00a0"
+        self.look.description = say.text("Show the customer")
+        self.names.description = say.text("Show the name")
+        with self.frame.quietly():
+            kept = self.years.value
+            self.years.options = [(self._span(one), one) for one in _YEARS]
+            self.years.value = kept
+        for section in (self.history, *self.sections.values()):
+            section.trouble(say.text("This chart could not be drawn; reload the page."))
+        self._show()
+
+    def _span(self, years: int) -> str:
+        return self.say.plural("{n} year", "{n} years", years) if years else self.say.text("everything")
+
+    def _show(self) -> None:
+        """Show the customer found, or what to do where there is none."""
+        self.names.disabled = self.card is None
+        self.body.layout.display = "none" if self.card is None else ""
+        if self.card is None or self.loaded is None:
+            hint = self.say.text("Type a customer number and press Enter.")
+            self.who.value = f'<p class="card-hint">{html.escape(hint)}</p>'
+            return
+        say, card, loaded = self.say, self.card, self.loaded
+        self.who.value = self._headline(card)
+        self.tiles.value = parts.tiles(say, card, loaded)
+        since = None if not self.years.value else _before(card.as_of, self.years.value)
+        self.history.show(parts.timeline(say, card, loaded, since=since))
+        for name, section in self.sections.items():
+            section.show(getattr(parts, name)(say, card, loaded))
+
+    def _headline(self, card: Card) -> str:
+        say = self.say
+        line = desk_words.headline(say, card.who, card.customer_id, shown=self.names.value)
+        chips = "".join(f'<li class="card-{kind}">{html.escape(words)}</li>' for kind, words in self._chips(card))
+        link = Frame.link("offer_desk", say.text("What to offer: open at the offer desk"), customer=card.customer_id)
+        links = f'<p class="card-links">{link}</p>' if card.left_on is None else ""
+        return (
+            f'<p class="card-who">{html.escape(line)}</p>'
+            + (f'<ul class="card-chips">{chips}</ul>' if chips else "")
+            + links
+        )
+
+    def _chips(self, card: Card) -> list[tuple[str, str]]:
+        """Return what to know before anything else, with how it is marked."""
+        say = self.say
+        assert self.loaded is not None
+        found = []
+        if card.left_on is not None:
+            why = wording.value(say, card.left_reason) if card.left_reason else say.text("reason unknown")
+            found.append(("alert", say.text("Left on {date}: {reason}", date=say.date(card.left_on), reason=why)))
+        if card.objected:
+            found.append(("alert", say.text("Objected to profiling: nothing predicted is shown")))
+        for one in card.rows["complaints"]:
+            if one["resolved_at"] is None:
+                told = {"date": say.date(one["opened_at"].date()), "topic": wording.value(say, one["topic"] or "")}
+                found.append(("alert", say.text("Open complaint since {date}: {topic}", **told)))
+        for one in card.rows["applications"]:
+            if one["decided_at"] is None:
+                product = self.loaded.names.get(one["product_id"], one["product_id"])
+                day = say.date(one["applied_at"].date())
+                found.append(
+                    ("news", say.text("Application pending: {product}, since {date}", product=product, date=day))
+                )
+        return found
+
+
+class Section:
+    """One card of the page: words, pictures, words."""
+
+    def __init__(self, charts: int) -> None:
+        self.head, self.body = widgets.HTML(), widgets.HTML()
+        self.charts = [Chart(plots.empty("")) for _ in range(charts)]
+        self.root = frame.card(self.head, *self.charts, self.body)
+
+    def trouble(self, words: str) -> None:
+        """Say in the language chosen what a chart says that cannot be drawn."""
+        for chart in self.charts:
+            chart.trouble = words
+
+    def show(self, part: Part) -> None:
+        """Show a part; a picture that there is not takes no room."""
+        self.head.value, self.body.value = part.head, part.body
+        for chart, figure in zip(self.charts, part.figures, strict=True):
+            chart.layout.display = "none" if figure is None else ""
+            if figure is not None:
+                chart.update(figure)
+
+
+def _before(day: dt.date, years: int) -> dt.date:
+    return day - dt.timedelta(days=round(365.25 * years))

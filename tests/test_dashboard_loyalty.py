@@ -1,0 +1,210 @@
+"""The dashboard of loyalty: its data, words, pictures and empty states, and the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser
+import made_loyalty
+import numpy as np
+import pandas as pd
+import pytest
+
+from crmlib.runs import loyalty_jobs
+from crmlib.runs.stages import Stages
+from crmlib.store import score_sets
+from crmlib.views import loyalty, loyalty_data, plots_loyalty, serve, texts
+from crmlib.views import loyalty_words as words
+
+EN, RU = texts.speak("en"), texts.speak("ru")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the jobs of loyalty, points and retention leave behind."""
+    folder = tmp_path_factory.mktemp("loyalty")
+    made_loyalty.make(folder, made_loyalty.frames())
+    loyalty_jobs.loyalty(folder, stages=Stages(quiet=True))
+    about = {
+        "model_version": 1,
+        "warehouse_version": 1,
+        "as_of": made_loyalty.LAST,
+        "now": made_loyalty.NOW,
+        "data": folder,
+    }
+    months = pd.date_range("2025-10-31", periods=6, freq="ME")
+    cost = np.array([900.0, 1000, 1100, 700, 400, 0]) * 100
+    ahead = np.arange(-2, 4)
+    liability = pd.DataFrame({"ahead": ahead, "month": months, "points_open": 10_000.0, "liability_minor": cost})
+    later = ahead >= 0
+    liability = liability.assign(
+        low=np.where(later, cost * 0.9, np.nan), high=np.where(later, cost * 1.1, np.nan), breakage=0.3, breakage_low=0.2,
+        breakage_high=0.4,
+    )  # fmt: skip
+    one = pd.DataFrame({"customer_id": ["C000001"], "as_of": [pd.Timestamp(made_loyalty.LAST)]})
+    score_sets.save(one, model="points", beside={"liability": liability}, **about)
+    task = {
+        "customer_id": "C000001",
+        "branch_id": "B1",
+        "why": json.dumps([{"code": "detractor", "score": 3}]),
+        "what": json.dumps([{"code": "ask"}]),
+        "cost_minor": 500.0,
+        "net_minor": 12_300.0,
+    }
+    score_sets.save(one, model="retention", beside={"work_list": pd.DataFrame([task])}, **about)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(data: Path) -> loyalty_data.Loaded:
+    return loyalty_data.load(data)
+
+
+def test_what_was_saved_is_read(loaded: loyalty_data.Loaded) -> None:
+    assert loaded.surveys == ["loyalty", "service"]
+    assert loaded.kinds("loyalty") == ["channel", "branch_id"] and loaded.kinds("service") == ["channel"]
+    time = loaded.over_time("loyalty")
+    assert time["period"].is_monotonic_increasing and time["weighted"].notna().sum() == 4
+    assert loaded.over_time("service")["weighted"].isna().all()
+    before, after = loaded.whole("loyalty")
+    assert before is not None and after is not None and after["score"] < before["score"]
+    assert loaded.whole("service") == (None, None)
+    assert list(loaded.drivers()["driver"]) == ["speed", "price"]
+    assert loaded.group_names(EN, "branch_id")["B1"] == "North & <b>West</b>"
+
+
+def test_the_cohort_chart_shows_each_known_month_and_no_other(loaded: loyalty_data.Loaded) -> None:
+    table = loaded.tables["cohorts"]
+    index, value, low, high = loyalty_data.cohort_grid(table, "retained")
+    assert len(index) == table["cohort"].nunique() and np.isfinite(value).sum() == len(table)
+    known = np.isfinite(value)
+    assert (low[known] <= value[known]).all() and (value[known] <= high[known]).all()
+    sizes = table.groupby("cohort")["customers"].first().tolist()
+    figure = plots_loyalty.cohorts((index, value, low, high), sizes=sizes, write=lambda v: f"{v:.0%}", language="ru")
+    drawn = figure.data[0]
+    assert len(drawn.z) == min(len(index), 24)
+    assert drawn.hovertext[0][0].endswith("%") and "95%-й интервал" in drawn.hovertext[0][0]
+    assert np.isnan(np.asarray(drawn.z, float)[-1][-1])
+
+
+def test_pictures_carry_intervals_and_names_are_shown_as_they_are(loaded: loyalty_data.Loaded) -> None:
+    time = loaded.over_time("loyalty")
+    both, plain = (plots_loyalty.over_time(time, weighted=weighted) for weighted in (True, False))
+    assert [len(both.data), len(plain.data)] == [2, 1]
+    assert (np.asarray(both.data[0].error_y.array) > 0).all()
+    rows = loaded.by_group("loyalty", "branch_id")
+    figure = plots_loyalty.groups(rows, names=loaded.branches)
+    assert "North &amp; &lt;b&gt;West&lt;/b&gt;" in figure.layout.yaxis.ticktext
+    lines = [one for one in figure.data if one.mode == "lines"]
+    assert len(lines) == len(rows)
+    low, high = figure.layout.xaxis.range
+    assert low < rows["low"].min() and high > rows["high"].max(), "no interval is cut off"
+
+
+def test_words_of_tests_and_comparisons() -> None:
+    row = pd.Series({"difference": -12.4, "p_holm": 0.2})
+    assert words.change(EN, row) == "since the quarter before; may be chance"
+    assert words.change(RU, row.replace(0.2, 0.001)) == "к прошлому кварталу; больше, чем случайность"
+    assert words.change(EN, pd.Series({"difference": np.nan, "p_holm": np.nan})) == ""
+    names = ["rank_correlation", "auc_index", "auc_nps", "auc_difference"]
+    table = pd.DataFrame({"measure": names, "value": [0.2, 0.7, 0.6, 0.1], "low": [0.1, 0.6, 0.5, 0.02], "high": 0.9})
+    told = words.compared(EN, table.assign(customers=1_500, left=40))
+    assert told.startswith("Of 1,500 customers with an index and an answer") and "in 70% of pairs" in told
+    assert "The index foretells leaving better." in told
+    assert "cannot be told yet" in words.compared(EN, table.assign(low=-0.1, customers=2, left=1))
+    assert words.sign(RU, "complaints_refunded").startswith("Жалобы: ")
+    few = pd.Series({"promoters": 4, "passives": 2, "detractors": 3})
+    assert words.few(EN, few) == "4 promoters, 2 passive, 3 detractors"
+
+
+def test_named_views_and_the_address_choose_what_is_shown(data: Path) -> None:
+    panel = loyalty.Panel(data, "en")
+    assert panel.frame._trouble.value == ""
+    panel._asked({"survey": "service", "measure": "revenue_minor"})
+    assert (panel.survey.value, panel.measure.value, panel.kind.value) == ("service", "revenue_minor", "channel")
+    kept = panel._settings()
+    panel.survey.value = "loyalty"
+    panel._apply(kept)
+    assert panel._settings() == kept
+    panel._asked({"survey": "nonsense"})
+    assert panel.survey.value == "service"
+    assert "Would not recommend us: answered 3 of 10" in panel.notes["tasks"].value
+    assert "North &amp; &lt;b&gt;West&lt;/b&gt;" in panel.notes["tasks"].value
+    assert "€1,100" in panel.tiles.value
+
+
+def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
+    tables = made_loyalty.frames(300)
+    tables["surveys"] = tables["surveys"].query("survey == 'loyalty'").iloc[::40]
+    del tables["mentions"]
+    made_loyalty.make(tmp_path, tables)
+    loyalty_jobs.loyalty(tmp_path, stages=Stages(quiet=True))
+    panel = loyalty.Panel(tmp_path, "en")
+    assert panel.frame._trouble.value == ""
+    notes = {name: note.value for name, note in panel.notes.items()}
+    assert "fewer than 10 answers in every quarter: counts only, no score" in notes["time"]
+    assert "promoters" in notes["time"], "the counts are shown"
+    assert "not enough data to weight the answers" in notes["balance"]
+    assert "not enough data to weigh signs of loyalty" in notes["weights"]
+    assert "run `crm points`" in notes["points"] and "run `crm retention`" in notes["tasks"]
+    assert "No mentions have been imported yet." in notes["mentions"]
+    assert panel.charts["time"].layout.display == "none" and panel.charts["cohorts"].layout.display == ""
+
+
+def test_without_anything_saved_it_says_what_to_run(tmp_path: Path) -> None:
+    assert "there is no such data folder; run `crm demo`" in loyalty.Panel(tmp_path / "no", "en").frame._trouble.value
+    made_loyalty.make(tmp_path, made_loyalty.frames(300))
+    assert "run `crm loyalty`" in loyalty.Panel(tmp_path, "en").frame._trouble.value
+
+
+# ---------------------------------------------------------------- the page
+
+
+@pytest.fixture(scope="module")
+def visit(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Visit]:
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    alone = tmp_path_factory.mktemp("dashboards")  # the server makes ready every page it finds: here just this one
+    shutil.copy(browser.DASHBOARDS / "loyalty.ipynb", alone)
+    with (
+        browser.server(data, log=log, dashboards=alone) as served,
+        browser.chromium() as chromium,
+        browser.visit(chromium) as found,
+    ):
+        found.page.goto(serve.url(*served, "loyalty"))
+        found.page.wait_for_function(browser.DRAWN, arg=9)
+        yield found
+        assert found.outside == [], "a request left the machine"
+        assert found.errors == []
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(browser.program() is None, reason="no chromium here; `make system` installs it")
+def test_a_marketer_reads_compares_and_downloads(visit: browser.Visit) -> None:
+    page = visit.page
+    page.get_by_role("heading", name="Would customers recommend us?").wait_for()
+    ticks = "() => document.querySelectorAll('.js-plotly-plot')[1].layout.yaxis.ticktext.join()"
+    assert page.evaluate(ticks).count(",") == 2  # three channels
+    page.locator(".crm-controls select").nth(1).select_option(label="Branch")
+    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot')[1].layout.yaxis.ticktext.length === 2")
+    # By keyboard: the other chart of cohorts.
+    page.locator(".crm-controls select").nth(2).focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_text("Fees paid a month, per customer who joined.").wait_for()
+    link = page.get_by_role("link", name="Open the whole list").get_attribute("href")
+    assert link == "retention_watchlist.ipynb"
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download the scores as CSV").click()
+    saved = Path(waiting.value.path()).read_text(encoding="utf-8-sig")
+    assert saved.splitlines()[0].startswith('"survey","kind","group","period","answers"')
+    page.get_by_role("button", name="Русский").click()
+    page.wait_for_function("() => document.documentElement.lang === 'ru'")
+    page.get_by_text("Порекомендуют ли нас клиенты?").wait_for()
+    assert page.title() == "Лояльность"
+    for width, height in ((1366, 768), (820, 1180)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(400)
+        wide = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+        assert wide[0] <= wide[1], "nothing is cut off at the side"
