@@ -54,7 +54,7 @@ system:         ## install the Debian packages the fullest tests want (root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql fonts-dejavu-core
 
-bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, audiences, offers, desk, uplift
+bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, audiences, offers, desk, uplift, churn, lifetime, retention
 	$(BIN)/python benchmarks/bench_sample.py
 	$(BIN)/python benchmarks/bench_load.py
 	$(BIN)/python benchmarks/bench_features.py --pandas
@@ -67,6 +67,14 @@ bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard,
 	$(BIN)/python benchmarks/bench_desk.py
 	$(BIN)/python benchmarks/bench_uplift.py bank --data benchmarks/results/bank
 	if [ -n "$$CRM_REAL_DATA" ]; then $(BIN)/python benchmarks/bench_uplift.py hillstrom; fi
+	$(BIN)/python benchmarks/bench_churn_risk.py --data benchmarks/results/bank
+	$(BIN)/python benchmarks/bench_retention.py --data benchmarks/results/bank --as-of 2025-09-30
+	$(BIN)/python benchmarks/bench_lifetime.py large
+	$(BIN)/python benchmarks/bench_churn.py curves
+	if [ -n "$$CRM_REAL_DATA" ]; then \
+	  $(BIN)/python benchmarks/bench_lifetime.py cdnow; \
+	  for part in telco bank renewal; do $(BIN)/python benchmarks/bench_churn.py $$part; done; \
+	fi
 
 lab: setup      ## open JupyterLab
 	$(BIN)/crm lab

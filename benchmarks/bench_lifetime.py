@@ -175,7 +175,7 @@ def lifecycle(data: Path) -> list[dict[str, Any]]:
     taken = wh.snapshot(wh.period[1])
     observed, cpu = timed(lambda: lifecycle_jobs.observe(wh, taken))
     judged = len(observations.quarter_ends(wh, taken.as_of))
-    past = history.collect([phases.assign(table) for table in observed[-judged:]])
+    past = history.collect([phases.assign(table) for table in observed[-judged:]], observed[-judged:])
     encoded = hidden.encode(observed)
     earlier = encoded.take(np.arange(len(encoded.customer_id)), until=len(observed) - lifecycle_jobs.TEST_QUARTERS)
     found: list[dict[str, Any]] = [

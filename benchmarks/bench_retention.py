@@ -7,12 +7,16 @@ Each policy contacts only whom consents, hold-out and contact policy permit. Its
 sum of (probability of leaving if left alone - after the contact) × value at stake, less the costs, within 90 days after
 the day. "planted effects" knows the average relative risk of each channel over all customers, "oracle" each customer's
 own; both know what no company does. Floor: nobody is contacted (0), everybody is called, everybody gets an e-mail.
+A customer who is saved counts with the whole value at stake, as in the decisions: whether the effect lasts beyond the 90
+days is not in these figures. The effects are those of all departures, of the members of past campaigns; planted is the
+average over all customers.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime as dt
 import json
 import resource
 import time
@@ -37,11 +41,12 @@ def compare(data: Path, *, as_of: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     snapshot = wh.snapshot(as_of)
     company = offers_inputs.company_of(data, snapshot)
     risks, values = (score_sets.newest(data, name, as_of=snapshot.as_of) for name in ("churn", "customer_value"))
+    members = learning.members(snapshot)
     known = Known(
         risk=score_sets.read(data, risks, columns=["customer_id", "risk_90", "reason"]),
         by_reason=score_sets.beside(data, risks, "by_reason"),
         values=score_sets.read(data, values, columns=["customer_id", "predicted_minor"]),
-        effects=learning.effects(learning.members(snapshot)),
+        effects=learning.effects(members),
         groups=learning.groups(snapshot),
     )
     truth = _truth(data, as_of)
@@ -52,7 +57,7 @@ def compare(data: Path, *, as_of: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = [{"policy": "nobody", "contacts": 0, "expected": 0.0, "realised": 0.0}]
     rows += [_row(f"everybody by {name}", gain, np.full(len(people), name)) for name in channels]
     for caution in CAUTIONS:
-        own = dataclasses.replace(known, effects=learning.effects(learning.members(snapshot), caution=caution))
+        own = dataclasses.replace(known, effects=learning.effects(members, caution=caution))
         decided = retention.decide(snapshot, own, company=company).table
         rows.append(_decided(f"decided, caution {caution:g}", people, gain, decided))
     own = dataclasses.replace(known, effects=_planted(people, channels))
@@ -62,7 +67,7 @@ def compare(data: Path, *, as_of: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = np.stack([np.maximum(gain[name], 0) for name in channels])
     best = np.array(channels, object)[table.argmax(axis=0)]
     rows.append(_row("oracle", gain, np.where(table.max(axis=0) > 0, best, "")))
-    return pd.DataFrame(rows), _effects(known.effects, people, channels)
+    return pd.DataFrame(rows), _effects(learning.measured(members), people, channels)
 
 
 def _truth(data: Path, as_of: str) -> pd.DataFrame:
@@ -95,10 +100,11 @@ def _planted(people: pd.DataFrame, channels: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"channel": channels, "group": "", "reason": "", "cautious": ratio})
 
 
-def _effects(found: pd.DataFrame, people: pd.DataFrame, channels: list[str]) -> pd.DataFrame:
-    own = found[(found["group"] == "") & (found["reason"] == "")].set_index("channel")
+def _effects(measured: pd.DataFrame, people: pd.DataFrame, channels: list[str]) -> pd.DataFrame:
+    own = measured[(measured["group"] == "all") & (measured["reason"] == "")].set_index("channel")
     planted = _planted(people, channels).set_index("channel")["cautious"]
-    return own[["relative_risk", "low", "high", "cautious"]].assign(planted=planted).reset_index()
+    shown = ["control", "control_left", "treated", "treated_left", "relative_risk", "low", "high"]
+    return own[shown].assign(planted=planted).reset_index()
 
 
 def main() -> None:
@@ -110,8 +116,10 @@ def main() -> None:
     policies, effects = compare(given.data, as_of=given.as_of)
     for table in (policies, effects):
         print(table.round(3).to_string(index=False), end="\n\n")
-    result = {"as_of": given.as_of, "policies": policies.to_dict("records"), "effects": effects.to_dict("records")}
-    path = RESULTS / f"retention_bank-{len(score_sets.read(given.data, score_sets.newest(given.data, 'churn')))}.json"
+    stated = [{name: None if pd.isna(one) else one for name, one in row.items()} for row in policies.to_dict("records")]
+    result = {"as_of": given.as_of, "policies": stated, "effects": effects.to_dict("records")}
+    scored = score_sets.newest(given.data, "churn", as_of=dt.date.fromisoformat(given.as_of))
+    path = RESULTS / f"retention_bank-{scored.rows}.json"
     path.write_text(json.dumps(result, indent=1, default=float) + "\n", encoding="utf-8")
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{time.process_time() - started:.1f} s CPU, {memory:,.0f} MB")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,28 @@ def test_definitions_that_are_none_are_refused() -> None:
         definitions.from_json('{"kind": "fading", "days": 3}')
     with pytest.raises(UsageError, match="of another format than 1"):
         definitions.from_json('{"kind": "fading", "format": 2}')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "JSON with a kind"),
+        ('{"kind": ["fading"]}', "unknown kind"),
+        ('{"kind": "relationship", "reasons": 5}', "reasons is 5; write a list"),
+        ('{"kind": "relationship", "reasons": [["price"]]}', "write a list such as"),
+        ('{"kind": "relationship", "reasons": [["price", "price"]]}', "the reason 'price' holds 'price'; write a list"),
+        ('{"kind": "fading", "left_out": "fee"}', "left_out holds 'fee'; write a list of texts"),
+        ('{"kind": "holding", "product_id": 5}', "product_id is 5; write it as text"),
+    ],
+)
+def test_definitions_written_wrongly_by_hand_get_a_clear_sentence(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        definitions.from_json(text)
+
+
+def test_the_name_of_a_definition_is_one_folder() -> None:
+    assert Holding(product_id="../../card/gold").name == "churn_-card-gold"
+    assert Holding(product_id="карта_1").name == "churn_карта_1"
 
 
 # ---------------------------------------------------------------- spells

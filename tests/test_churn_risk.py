@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 from pathlib import Path
 
 import made_churn
@@ -182,6 +183,26 @@ def test_a_saved_version_scores_again_bit_by_bit(data: Path, table: pd.DataFrame
     for name in again.columns:
         assert again[name].equals(table[name]), name
     assert set(ledger.runs(data).query("kind == 'churn'")["state"]) == {"succeeded"}
+
+
+def test_segments_of_last_week_do_not_shorten_the_curves(data: Path, tmp_path: Path) -> None:
+    home = tmp_path / "copy"
+    shutil.copytree(data, home)
+    day = dt.date(2025, 12, 30)
+    members = segment_sets.read(home, segment_sets.newest(home, "behaviour")).assign(as_of=pd.Timestamp(day))
+    segment_sets.save(
+        members,
+        data=home,
+        segmentation="behaviour",
+        fitted_as_of=day,
+        as_of=day,
+        warehouse_version=1,
+        description={},
+        now=NOW,
+    )
+    churn_jobs.churn(home, stages=Stages(quiet=True), model_version=1)
+    curve = beside(home, "curves")
+    assert set(curve["group"]) == {"(all)"} and (curve["since"] == pd.Timestamp("2024-12-31")).all()
 
 
 def test_a_damaged_or_missing_model_is_refused(data: Path, tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.store import score_sets
 from crmlib.views import (
     customer_card,
+    customer_card_bond,
     customer_card_credit,
     customer_card_data,
     customer_card_events,
+    customer_card_money,
     customer_card_words,
     texts,
 )
@@ -214,7 +216,7 @@ def test_an_unknown_customer_and_one_who_left(loaded: customer_card_data.Loaded)
         card(loaded, "nobody")
     gone = card(loaded, made_desk.LEFT)
     assert gone.left_on == dt.date(2025, 3, 1)
-    assert "The customer has left" in parts.risk(EN, gone, loaded).body
+    assert "The customer has left" in customer_card_bond.risk(EN, gone, loaded).body
 
 
 def test_who_objects_to_profiling_is_not_predicted(loaded: customer_card_data.Loaded) -> None:
@@ -222,7 +224,7 @@ def test_who_objects_to_profiling_is_not_predicted(loaded: customer_card_data.Lo
     assert found.objected and found.scores["points"] is not None
     assert [model for model, row in found.scores.items() if row is not None] == ["points"]
     assert all(table.empty for table in found.tables.values()) and found.decided == []
-    for part in (parts.value, parts.risk, parts.life):
+    for part in (customer_card_money.value, customer_card_bond.risk, customer_card_bond.life):
         shown = part(EN, found, loaded)
         assert "objected to profiling" in shown.body and all(figure is None for figure in shown.figures)
 
@@ -285,18 +287,60 @@ def test_points_and_mentions_of_a_member(loaded: customer_card_data.Loaded) -> N
         "surveys": [{"question": "nps", "score": 6.0, "answered_at": at, "survey": "loyalty"}],
     }
     told = customer_card_data.Card(**{**found.__dict__, "rows": rows})
-    shown = parts.loyalty(EN, told, loaded)
+    shown = customer_card_bond.loyalty(EN, told, loaded)
     assert "Points: 640 · 120 expire within 90 days" in shown.body and "1 May 2026" in shown.body
     assert "&lt;b&gt;slow" in shown.body and "cross" in shown.body and "<b>slow" not in shown.body
     assert shown.figures[0] is not None and list(shown.figures[0].data[0].y) == [6.0]
-    assert "Not a member" in parts.loyalty(EN, found, loaded).body
+    assert "Not a member" in customer_card_bond.loyalty(EN, found, loaded).body
+    spent = {**rows, "loyalty_entries": [{**rows["loyalty_entries"][0], "points": -5}]}
+    below = customer_card_data.Card(**{**found.__dict__, "rows": spent, "scores": {**found.scores, "points": None}})
+    assert "below zero; mend the source" in customer_card_bond.loyalty(EN, below, loaded).body
 
 
 def test_the_account_adds_up_in_the_picture(loaded: customer_card_data.Loaded) -> None:
-    shown = parts.value(EN, card(loaded), loaded)
+    shown = customer_card_money.value(EN, card(loaded), loaded)
     bars = shown.figures[0].data[0]
     assert sum(bars.x[:-1]) == pytest.approx(bars.x[-1]) == pytest.approx(123.45)
     assert list(bars.measure) == ["relative"] * 4 + ["total"]
     ahead = shown.figures[1].data[0]
     assert list(ahead.x) == [400.0, 900.0] and list(ahead.error_x.array) == [120.0, 300.0]
     assert "Fund &lt;b&gt;plan&lt;/b&gt; (€300)" in shown.body
+
+
+def test_a_row_left_empty_is_one_not_computed(data: Path, tmp_path: Path) -> None:
+    """Who objected when the scores were made, and no longer does, has a row of gaps."""
+    shutil.copytree(data, tmp_path / "data")
+    for model, columns in (
+        ("customer_value", ["predicted_minor", "potential_minor", "gap_minor"]),
+        ("loyalty", ["index"]),
+    ):
+        table, beside = made_card.tables([made_card.FULL])[model]
+        told = {"model": model, "model_version": 1, "warehouse_version": 1, "as_of": AS_OF, "now": made_card.NOW}
+        score_sets.save(
+            table.assign(**dict.fromkeys(columns, float("nan"))), data=tmp_path / "data", beside=beside, **told
+        )
+    panel = customer_card.Panel(tmp_path / "data", made_card.FULL, "en")
+    assert panel.frame._trouble.value == ""
+    shown = panel.tiles.value + "".join(one.head.value + one.body.value for one in panel.sections.values())
+    assert shown.count("This customer was not among those computed.") == 2 and "nan" not in shown
+
+
+def test_a_damaged_file_of_scores_is_named(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    found = score_sets.newest(data, "churn")
+    (tmp_path / "data" / found.file).write_bytes(b"half a file")
+    with pytest.raises(EnvironmentFault, match="cannot be read; score again with `crm churn`"):
+        score_sets.of_customer(tmp_path / "data", found, made_card.FULL)
+
+
+def test_the_phase_of_today_is_as_wide_as_the_others_in_the_picture(loaded: customer_card_data.Loaded) -> None:
+    shown = customer_card_bond.life(EN, card(loaded), loaded)
+    strips = [
+        (pd.Timestamp(one.base[0]), one.x[0], one.name) for one in shown.figures[0].data if one.y[0] == "By rules"
+    ]
+    assert [name for _, _, name in strips] == ["growing", "mature", "fading", "fading"]
+    last, width, _ = strips[-1]
+    assert last < pd.Timestamp(AS_OF) < last + pd.Timedelta(milliseconds=width)
+    assert width == pytest.approx(91 * 86_400_000), "from halfway since March to as far after June"
+    ends = [start + pd.Timedelta(milliseconds=wide) for start, wide, _ in strips]
+    assert ends[:-1] == [start for start, _, _ in strips[1:]], "no gaps, no overlaps"

@@ -232,7 +232,7 @@ def opened(folder: Path, frames: dict[str, pd.DataFrame], company: Company = BAN
     return snapshot.open_file(path)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), back=st.integers(0, 200), length=st.integers(1, 400))
 def test_the_account_is_exactly_that_of_a_naive_reading(tmp_path: Path, seed: int, back: int, length: int) -> None:
     frames = made_up(seed)

@@ -236,6 +236,27 @@ def test_what_happens_later_changes_no_prediction(bank: snapshot.Warehouse, tmp_
 # ---------------------------------------------------------------- potential, against the truth
 
 
+def test_what_the_sources_say_of_nobody_known_changes_no_prediction(tmp_path: Path) -> None:
+    found = []
+    for strangers in ((), ("b9", "z9")):
+        ids, day = ["c0", "c1", "c2"], dt.date(2024, 1, 1)
+        who = [*strangers, *ids]
+        contacts = {"customer_id": who * 5, "occurred_at": dt.datetime(2025, 6, 1), "channel": "call"}
+        holdings = {"customer_id": who, "product_id": "acc", "opened_on": day, "valid_from": day}
+        products = {"product_id": ["acc"], "valid_from": day, "name": "Account", "product_group": "accounts"}
+        frames = {
+            "customers": pd.DataFrame({"customer_id": ids, "valid_from": day, "customer_since": day}),
+            "products": pd.DataFrame(products),
+            "holdings": pd.DataFrame({**holdings, "holding_id": who, "premium_minor": 12_000}),
+            "contacts": pd.DataFrame({**contacts, "contact_id": [f"k{n}" for n in range(5 * len(who))]}),
+        }
+        path = tmp_path / f"v{len(strangers):06d}.duckdb"
+        build.from_frames(path, frames, company=Company())
+        found.append(predicted.predict(snapshot.open_file(path).snapshot("2025-06-01")).table)
+    pd.testing.assert_frame_equal(*found)
+    assert (found[0]["contracts_minor"] > 0).all() and (found[0]["upkeep_minor"] < 0).all()
+
+
 @pytest.fixture(scope="module")
 def compared(data: Path, bank: snapshot.Warehouse) -> tuple[predicted.Prediction, potential.Potential, pd.DataFrame]:
     """Prediction, potential, and the true probability of each purchase beside its gap."""

@@ -133,7 +133,10 @@ def test_named_views_and_the_address_choose_what_is_shown(data: Path) -> None:
     assert panel.survey.value == "service"
     assert "Would not recommend us: answered 3 of 10" in panel.notes["tasks"].value
     assert "North &amp; &lt;b&gt;West&lt;/b&gt;" in panel.notes["tasks"].value
-    assert "€1,100" in panel.tiles.value
+    assert "€1,100" in panel.tiles.value and "last 4 quarters; as answered" not in panel.tiles.value
+    assert 'href="customer_card.ipynb?customer=C000001"' in panel.notes["tasks"].value
+    panel.survey.value = "loyalty"
+    assert "last 4 quarters; as answered" in panel.tiles.value
 
 
 def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
@@ -208,3 +211,5 @@ def test_a_marketer_reads_compares_and_downloads(visit: browser.Visit) -> None:
         page.wait_for_timeout(400)
         wide = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
         assert wide[0] <= wide[1], "nothing is cut off at the side"
+    first = "() => document.querySelector('.js-plotly-plot').getBoundingClientRect().width"
+    assert page.evaluate(first) > 600, "on a narrow screen a chart takes its whole width"

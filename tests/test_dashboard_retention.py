@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from crmlib.decisions import retention, watermarks, work_list
 from crmlib.errors import NotFoundError
+from crmlib.models.churn import definitions
 from crmlib.runs import retention_jobs
 from crmlib.runs.stages import Stages
 from crmlib.store import session, tables
@@ -149,17 +150,24 @@ def test_every_code_has_words_in_both_languages(loaded: retention_data.Loaded) -
     assert words.reason(RU, "death_or_moving") == "смерть или переезд"
 
 
-def test_definitions_of_leaving_in_words() -> None:
-    holding = {"code": "leaving_holding", "product_id": "", "product_group": "cards", "renewed_within_days": 30}
-    assert words.definition(EN, holding) == (
-        "Leaving means: the customer's last contract of cards ends and is not renewed within 30 days."
-    )
-    fading = {"code": "leaving_fading", "share": 0.25, "window_days": 60}
-    assert words.definition(EN, fading) == "Leaving means: at most 25% of the usual transactions within 60 days."
-    silent = {**fading, "share": 0.0}
-    assert words.definition(EN, silent) == "Leaving means: no transaction within 60 days."
-    assert words.definition(RU, {"code": "leaving_relationship"}).startswith("Уход — это")
-    assert words.definition(EN, {}) == ""
+def test_a_definition_of_leaving_by_falling_silent_is_told_as_the_churn_pages_tell_it(
+    loaded: retention_data.Loaded,
+) -> None:
+    silent = definitions.described(definitions.Fading(window_days=45))
+    told = retention_about.how(EN, dataclasses.replace(loaded, definition=silent))
+    assert "A customer leaves after 45 days in a row without a transaction." in told and "to 0%" not in told
+    assert "Клиент" in retention_about.how(RU, dataclasses.replace(loaded, definition=silent))
+    assert "A customer leaves" not in retention_about.how(EN, dataclasses.replace(loaded, definition={}))
+
+
+def test_customers_of_both_lists_lead_to_their_card_and_other_texts_stay_texts(loaded: retention_data.Loaded) -> None:
+    rows = loaded.table.head(2).assign(reason="<b>")
+    shown = retention_lists._customers(EN, loaded, rows)
+    for name in rows["customer_id"]:
+        assert f'<a class="crm-link" href="customer_card.ipynb?customer={name}">{name}</a>' in shown
+    assert "&lt;b&gt;" in shown and "<b>" not in shown
+    task = loaded.tasks.iloc[:1]
+    assert f'customer={task["customer_id"].iloc[0]}">' in retention_lists._tasks(EN, loaded, task)
 
 
 def test_reasons_and_advice_of_the_work_list_in_words() -> None:
@@ -204,7 +212,7 @@ def test_one_customer_is_told_with_the_break_even_and_let_go_decently(loaded: re
 
 def test_how_it_is_worked_out_is_told_with_definition_caution_and_break_even(loaded: retention_data.Loaded) -> None:
     told = retention_about.how(EN, loaded)
-    assert "the customer ends the whole relationship" in told
+    assert "A customer leaves on the day the whole relationship ends." in told
     assert "with 80% certainty at least so much is prevented" in told
     assert "Break-even (call, €5.00): it prevents" in told
     assert "Does it last? call: within 180 days the relative risk was" in told
@@ -239,10 +247,40 @@ def test_effects_are_coloured_by_what_their_interval_says() -> None:
     assert figure.layout.yaxis.ticktext[0] == "&lt;i&gt;"
 
 
+def test_a_customer_needing_next_to_nothing_prevented_is_told_so(loaded: retention_data.Loaded) -> None:
+    row = one(loaded, "pays").copy()
+    row["value_at_stake_minor"] = 1e9
+    row["stake_minor"] = row["risk_90"] * 1e9
+    told = retention_about.customer(EN, loaded, row)
+    assert "Break-even (call): pays already if it prevents 0.1% of such departures" in told
+    assert "at least under" not in told
+
+
+def test_a_choice_without_risks_says_so_and_still_tells_about_its_customer(data: Path) -> None:
+    panel = retention_watchlist.Panel(data, "en")
+    panel.decision.value = "profiling_objected"
+    assert panel.frame._trouble.value == "" and len(panel.rows)
+    assert "Nobody of this choice has a risk and a value to draw." in panel.charts["map"].spec
+    assert '"xref":"paper"' in panel.charts["map"].spec.replace(" ", ""), (
+        "else it is lost where the axes were logarithmic"
+    )
+    assert "Drawn are" not in panel.titles["map"].value
+    assert f"Customer {panel.rows['customer_id'].iloc[0]}" in panel.about.value
+    assert '"showticklabels":false' in panel.charts["decisions"].spec.replace(" ", "")
+
+
+def test_the_page_says_that_values_assume_whoever_is_kept_stays(loaded: retention_data.Loaded) -> None:
+    assert "assumes that whoever is kept now stays" in retention_about.how(EN, loaded)
+
+
 def test_effects_of_too_few_departures_are_not_shown(loaded: retention_data.Loaded) -> None:
     shown = retention_summary.measured(loaded)
     assert (shown["within_days"] == 90).all() and (shown["control_left"] + shown["treated_left"] >= 10).all()
     assert shown.groupby("channel")["reason"].first().tolist() == ["preventable", "preventable"]
+    assert "" not in set(shown["group"]), "those of no group say the same as all"
+    first = shown.iloc[0]
+    left = f"{first['treated_left']:,} of {first['treated']:,} / {first['control_left']:,} of {first['control']:,}"
+    assert retention_about.effect(EN, first) == f"call: all that can be prevented\n{left}"
 
 
 # ---------------------------------------------------------------- the panel

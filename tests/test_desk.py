@@ -253,6 +253,14 @@ def test_who_is_not_to_be_sold_to_still_gets_service(fresh: desk.Desk, customer:
     assert shown.who["since_years"] == 13
 
 
+def test_a_holdout_by_its_goal_is_left_alone_too(fresh: desk.Desk) -> None:
+    named = replace(fresh, campaigns={**fresh.campaigns, "K1": {**fresh.campaigns.get("K1", {}), "goal": "holdout"}})
+    rows = desk.rows_of(fresh, made_desk.FAMILY)
+    held = {**rows, "campaign_members": [{**row, "control": True} for row in rows["campaign_members"]]}
+    assert [one["code"] for one in desk._notes(named, held, [])] == ["holdout"]
+    assert desk._notes(fresh, held, []) == [], "the control group of a sale is no hold-out"
+
+
 def test_an_objector_is_never_scored(fresh: desk.Desk) -> None:
     def fails(_rows: Any) -> pd.DataFrame:
         raise AssertionError("scored")

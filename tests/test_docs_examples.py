@@ -93,6 +93,18 @@ def test_experiments(there: warehouse.Warehouse) -> None:
     assert {"conversions", "profit_minor"} <= set(found["effects"]["measure"])
 
 
+def test_customer_value(home: Path, there: warehouse.Warehouse) -> None:
+    found = run("customer_value", data=home / "data")
+    assert set(found["lines"]["line"]) <= set(found["actual"].LINES) and len(found["made"].table) > 1_000
+    assert (found["could"].table["gap_minor"] >= 0).all() and found["could"].table["gap_minor"].any()
+    assert len(found["tested"]) > 1_000
+
+
+def test_loyalty(there: warehouse.Warehouse) -> None:
+    answered = run("loyalty")["answered"]
+    assert set(answered["survey"]) == {"loyalty"} and answered["score"].between(0, 10).all()
+
+
 def test_uplift() -> None:
     rng = np.random.default_rng(3)
     features = pd.DataFrame({"a": rng.normal(size=2_000), "b": rng.normal(size=2_000)})

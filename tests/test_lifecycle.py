@@ -232,7 +232,7 @@ def past(*lines: str) -> history.History:
 
 
 def test_histories_follow_customers_through_the_dates(observed: list[pd.DataFrame]) -> None:
-    found = history.collect([phases.assign(table) for table in observed])
+    found = history.collect([phases.assign(table) for table in observed], observed)
     table = found.table()
     assert table[table["customer_id"] == "back"]["phase"].tolist() == [
         "mature",
@@ -246,7 +246,16 @@ def test_histories_follow_customers_through_the_dates(observed: list[pd.DataFram
     row = found.customer_id.get_loc("back")
     assert length[row].tolist() == [1, 2, 1, 2, 1] and seen[row].tolist() == [False, False, True, True, True]
     with pytest.raises(DataError, match="must rise"):
-        history.collect([phases.assign(table) for table in observed[::-1]])
+        history.collect([phases.assign(table) for table in observed[::-1]], observed[::-1])
+
+
+def test_who_has_left_is_closed_whatever_the_rules_call_it(observed: list[pd.DataFrame]) -> None:
+    own = (Rule("lapsed", "goodbye", (Condition("ended", ">=", 1),)), Rule("mature", "steady"))
+    found = history.collect([phases.assign(table, own) for table in observed], observed)
+    assert found.customer_id[found.closed[:, -1]].tolist() == ["closed"]
+    assert not (history.moves(found)["phase"] == "lapsed").any()
+    ahead = sojourn.ahead(found, sojourn.times(found)).set_index("customer_id")
+    assert ahead.loc["closed", "next_phase"] == "" and np.isnan(ahead.loc["closed", "days_to_next"])
 
 
 def test_moves_are_counted_with_intervals_and_without_the_closed() -> None:
@@ -305,6 +314,7 @@ def test_what_always_ends_after_two_quarters_is_expected_to() -> None:
     assert (first["moved"], second["moved"], second["customers"]) == (0, 160, 160)
     assert first["days"] == pytest.approx(1.5 * observations.QUARTER_DAYS, rel=0.01)
     assert second["days"] == pytest.approx(0.5 * observations.QUARTER_DAYS, rel=0.01)
+    assert ((table["low"] <= table["days"]) & (table["days"] <= table["high"]))[table["days"].notna()].all()
 
 
 def test_what_comes_next_of_each_customer_and_nothing_of_the_closed() -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from crmlib import paths, samples, warehouse
+from crmlib.decisions.objections import profiling_objectors
 from crmlib.errors import DataError, UsageError
 from crmlib.models.lifecycle import compare, hidden, history, phases
 from crmlib.runs import lifecycle_jobs
@@ -124,6 +125,27 @@ def test_what_is_known_at_a_date_does_not_depend_on_later_ones(
     assert (whole[~there] == 0).all()
 
 
+def test_who_comes_back_after_an_end_begins_anew(
+    truth: tuple[hidden.HiddenModel, hidden.Encoded, np.ndarray],
+) -> None:
+    model, drawn, _ = truth
+    row = np.flatnonzero(drawn.present.all(axis=1) & ~drawn.ended.any(axis=1))[:1]
+    ended = drawn.ended.copy()
+    ended[row, 3] = True
+    back = hidden.Encoded(drawn.customer_id, DAYS, drawn.codes, drawn.present, ended, drawn.newcomer)
+    chance = model.filtered(back)[row[0]]
+    assert chance.sum(axis=1) == pytest.approx(np.ones(len(DAYS))) and chance[3, -1] == 1 and chance[4, -1] == 0
+    # Before the end all is as it was, and the two lives are worth the product of both.
+    assert chance[:3] == pytest.approx(model.filtered(drawn)[row[0], :3])
+    first = hidden.log_likelihood(model, back.take(row, until=4))
+    later = (drawn.codes[row, 4:], drawn.present[row, 4:], ended[row, 4:], drawn.newcomer[row])
+    second = hidden.Encoded(drawn.customer_id[row], DAYS[4:], *later)
+    whole = hidden.log_likelihood(model, back.take(row))
+    assert whole == pytest.approx(first + hidden.log_likelihood(model, second))
+    fitted = hidden.fit(back, states=3)
+    assert (np.diff(fitted.log_likelihood) > -1e-6).all()
+
+
 def as_history(state: np.ndarray, encoded: hidden.Encoded, names: tuple[str, ...]) -> history.History:
     number = np.array([phases.PHASES.index(name) for name in (*names, "lapsed")])
     phase = np.where(state >= 0, number[state], -1).astype(np.int8)
@@ -193,7 +215,10 @@ def test_the_job_saves_a_phase_for_everybody_and_the_tables_beside(data: Path) -
     table = score_sets.read(data, found)
     wh = warehouse.open(paths.warehouse(data))
     known = wh.snapshot(found.as_of).table("customers")
-    assert set(table["customer_id"]) == set(known["customer_id"]) and table["customer_id"].is_unique
+    objected = profiling_objectors(wh.snapshot(found.as_of).table("consents"))
+    assert len(objected) > 10 and table["customer_id"].is_unique
+    assert set(table["customer_id"]) == set(known["customer_id"]) - set(objected)
+    known = known[~known["customer_id"].isin(objected)]
     wanted = ["customer_id", "as_of", "phase", "since", "hidden_phase", "next_phase", "days_to_next"]
     assert not set(wanted) - set(table) and table[["phase", "since", "hidden_phase"]].notna().all().all()
     assert (table["since"] <= table["as_of"]).all()
@@ -205,6 +230,7 @@ def test_the_job_saves_a_phase_for_everybody_and_the_tables_beside(data: Path) -
     some = table["days_to_next"].notna()
     assert some.mean() > 0.5 and (table.loc[some, "days_to_next"] > 0).all()
     past = score_sets.beside(data, found, "history")
+    assert set(past["customer_id"]) == set(table["customer_id"])
     last = past[past["as_of"] == past["as_of"].max()].set_index("customer_id")
     assert (last["phase"].astype(str).reindex(table["customer_id"]).to_numpy() == table["phase"].to_numpy()).all()
     moves = score_sets.beside(data, found, "moves")

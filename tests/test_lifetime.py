@@ -432,7 +432,22 @@ def test_bad_input_of_the_model_of_values() -> None:
         gammagamma.Fitted(2.0, 0.8, 10.0, NOWHERE, 0.0).expected_value([0], [0])
 
 
+@pytest.mark.parametrize("horizon", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("model", [bgnbd, paretonbd])
+def test_bad_horizons_get_a_clear_sentence(model: Any, horizon: float) -> None:
+    found = model.Fitted(0.5, 5.0, 0.8, 2.5, maximum.Maximum(np.ones(4), 0.0, 0.0, np.eye(4), 1, ()))
+    one = (np.array([2]), np.array([10.0]), np.array([30.0]))
+    with pytest.raises(UsageError, match=r"the horizon is .*; give a time of 0 or more"):
+        found.expected(horizon, *one)
+    with pytest.raises(UsageError, match="the horizon is"):
+        found.expected_new(horizon)
+    with pytest.raises(UsageError, match="the horizon is"):
+        found.simulate(horizon, *one, random=np.random.default_rng(1))
+
+
 def test_bad_transactions_get_a_clear_sentence() -> None:
+    with pytest.raises(DataError, match="occurred_at holds no times; convert it"):
+        transactions.counts(pd.DataFrame({"customer_id": ["A"], "occurred_at": ["2025-01-01"]}), until="2025-02-01")
     rows = pd.DataFrame({"customer_id": ["A"], "occurred_at": pd.to_datetime(["2025-03-01"])})
     with pytest.raises(DataError, match="no purchases until 2025-01-31"):
         transactions.counts(rows, until="2025-01-31")

@@ -22,11 +22,16 @@ from crmlib.runs.stages import Stages
 from crmlib.store import score_sets
 from crmlib.warehouse import build
 
+OBJECTED = ["C000001", "C000002"]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bank of which two customers objected to profiling."""
     folder = tmp_path_factory.mktemp("loyalty")
-    made_loyalty.make(folder, made_loyalty.frames())
+    said = {"channel": "all", "purpose": "profiling", "changed_at": dt.datetime(2024, 2, 1), "granted": False}
+    consents = pd.DataFrame({"customer_id": OBJECTED, **said})
+    made_loyalty.make(folder, {**made_loyalty.frames(), "consents": consents})
     return folder
 
 
@@ -362,8 +367,12 @@ def test_mentions_by_month() -> None:
 # ---------------------------------------------------------------- the job
 
 
-def test_the_job_saves_what_others_read(data: Path) -> None:
-    scores = loyalty_jobs.loyalty(data, stages=Stages(quiet=True))
+@pytest.fixture(scope="module")
+def scores(data: Path) -> pd.DataFrame:
+    return loyalty_jobs.loyalty(data, stages=Stages(quiet=True))
+
+
+def test_the_job_saves_what_others_read(data: Path, scores: pd.DataFrame) -> None:
     chosen = score_sets.newest(data, "loyalty")
     kept = score_sets.read(data, chosen)
     assert list(scores.columns) == ["customer_id", "as_of", "index", "retained", "nps", "group"]
@@ -383,7 +392,7 @@ def test_the_job_saves_what_others_read(data: Path) -> None:
         table = score_sets.beside(data, chosen, name)
         assert len(table) and set(columns) <= set(table), name
     told = score_sets.beside(data, chosen, "contributions")["customer_id"].nunique()
-    assert told == min(loyalty_jobs.EXPLAINED, len(kept))
+    assert told == min(loyalty_jobs.EXPLAINED, kept["index"].notna().sum())
     found = score_sets.beside(data, chosen, "nps")
     assert set(found["kind"]) == {"period", "channel", "branch_id"}, "there are no segments here"
     assert set(score_sets.beside(data, chosen, "missing")["part"]) == {"drivers:loyalty"}
@@ -391,13 +400,28 @@ def test_the_job_saves_what_others_read(data: Path) -> None:
 
 def test_bad_answers_are_left_out_and_said(tmp_path: Path) -> None:
     tables = made_loyalty.frames(600)
-    tables["surveys"].loc[[0, 1], "score"] = [11.0, np.nan]
+    asked = tables["surveys"]
+    asked.loc[[0, 1], "score"] = [11.0, np.nan]
+    service = asked.index[(asked["survey"] == "service") & (asked["question"] == "nps")]
+    asked.loc[service[0], "score"] = 99.0
     made_loyalty.make(tmp_path, tables)
     loyalty_jobs.loyalty(tmp_path, stages=Stages(quiet=True))
     missing = score_sets.beside(tmp_path, score_sets.newest(tmp_path, "loyalty"), "missing").set_index("part")["why"]
-    assert missing["answers"] == "surveys.score: 1 answers outside 0 to 10 and 1 without a number are left out"
+    assert missing["answers"] == "surveys.score: 2 answers outside 0 to 10 and 1 without a number are left out"
+    driven = score_sets.beside(tmp_path, score_sets.newest(tmp_path, "loyalty"), "drivers")
+    assert (driven["answers"] == len(service) - 1).all(), "an answer of 99 moves no effect either"
     assert "not enough data to weigh signs of loyalty" in missing["index"]
     assert score_sets.read(tmp_path, score_sets.newest(tmp_path, "loyalty"))["index"].isna().all()
+
+
+def test_the_last_year_of_answers_begins_with_the_moment_given() -> None:
+    since = dt.datetime(2025, 1, 1)
+    seconds = np.array([-1] * 12 + [0] * 15)
+    answered = pd.DataFrame({"answered_at": pd.Timestamp(since) + pd.to_timedelta(seconds, unit="s"), "score": 9.0})
+    about = {"survey": "loyalty", "channel": "call", "branch_id": None, "segment": None}
+    found = loyalty_jobs.scores_of(nps.periods(answered.assign(**about)), since=since)
+    assert found.loc[found["kind"] == "channel", "answers"].tolist() == [15]
+    assert found.loc[found["kind"] == "period", "answers"].tolist() == [12, 15]
 
 
 def test_without_any_survey_the_rest_is_there(tmp_path: Path) -> None:
@@ -414,12 +438,10 @@ def test_without_any_survey_the_rest_is_there(tmp_path: Path) -> None:
     assert len(score_sets.beside(tmp_path, chosen, "cohorts")) and score_sets.beside(tmp_path, chosen, "mentions").empty
 
 
-def test_who_objected_to_profiling_has_no_index(tmp_path: Path, data: Path) -> None:
-    tables = made_loyalty.frames()
-    said = {"channel": "all", "purpose": "profiling", "changed_at": dt.datetime(2024, 2, 1), "granted": False}
-    tables["consents"] = pd.DataFrame({"customer_id": ["C000001", "C000002"], **said})
-    made_loyalty.make(tmp_path, tables)
-    scores = loyalty_jobs.loyalty(tmp_path, stages=Stages(quiet=True)).set_index("customer_id")
-    own = scores.index.intersection(["C000001", "C000002"])
-    assert len(own) and scores.loc[own, ["index", "retained"]].isna().all().all()
-    assert scores.drop(own)["index"].notna().all()
+def test_who_objected_to_profiling_has_no_index(data: Path, scores: pd.DataFrame) -> None:
+    found = scores.set_index("customer_id")
+    own = found.index.intersection(OBJECTED)
+    assert len(own) and found.loc[own, ["index", "retained"]].isna().all().all()
+    assert found.drop(own)["index"].notna().all()
+    told = score_sets.beside(data, score_sets.newest(data, "loyalty"), "contributions")["customer_id"]
+    assert not told.isin(OBJECTED).any(), "nor are there reasons"

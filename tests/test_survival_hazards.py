@@ -176,6 +176,23 @@ def test_reasons_with_few_departures_are_named_and_keep_one_rate_for_all():
         hazards.fit(table, ["age"], reasons=["preis"])
 
 
+def test_what_nobody_who_left_had_gets_no_ratio():
+    rng = np.random.default_rng(0)
+    size = 4_000
+    flag = (rng.random(size) < 0.02).astype(float)
+    table = pd.DataFrame({"tenure": rng.integers(0, 2_000, size), "days": 90, "x": rng.normal(size=size), "flag": flag})
+    table["reason"] = np.where((rng.random(size) < 0.05) & (flag == 0), "price", "")
+    found = hazards.fit(table, ["x", "flag"])
+    by_cox = hazards.cox(table["tenure"] + 1, table["reason"], table[["x", "flag"]])
+    for effects in (found.effects.set_index("covariate"), by_cox.set_index("covariate")):
+        assert effects.loc["flag", ["hazard_ratio", "low", "high", "p", "standard_error"]].isna().all()
+        assert effects.loc["x", "low"] < 1 < effects.loc["x", "high"] and effects.loc["x", "standard_error"] < 0.1
+    rates = found.rates(table)["price"]  # predictions go on: the rate of who has it is as good as none
+    assert (rates[flag == 1] < 1e-6).all() and (rates * table["days"]).sum() == pytest.approx(
+        (table["reason"] != "").sum()
+    )
+
+
 def test_bad_input_of_hazards_gets_a_clear_sentence():
     table = pd.DataFrame({"reason": ["", ""], "tenure": [1, 2], "days": [3, 3], "age": [1.0, 2.0]})
     with pytest.raises(DataError, match=r"nobody left in 2 periods \(found 0 departures, need 1\)"):

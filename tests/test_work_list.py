@@ -128,6 +128,47 @@ def test_loyalty_and_points_are_told_where_they_are_known(
     assert codes(found.loc[ids[1], "what"])["remind_points"]["points"] == 420
 
 
+@pytest.fixture
+def complaints(monkeypatch: pytest.MonkeyPatch, snapshot: Snapshot) -> Any:
+    """Put complaints in the place of those of the warehouse: customer_id, days ago, topic, resolved."""
+    table = Snapshot.table
+
+    def put(rows: list[tuple[str, int, str, bool]]) -> None:
+        day = pd.Timestamp(snapshot.as_of) + pd.Timedelta(days=1)
+        made = pd.DataFrame(rows, columns=["customer_id", "days", "topic", "resolved"])
+        made["opened_at"] = day - pd.to_timedelta(made.pop("days"), unit="D")
+        made["resolved_at"] = made["opened_at"].where(made.pop("resolved"))
+        monkeypatch.setattr(
+            Snapshot,
+            "table",
+            lambda self, name, *args, **more: made if name == "complaints" else table(self, name, *args, **more),
+        )
+
+    return put
+
+
+def test_complaints_open_for_longer_than_180_days_are_no_task_and_no_reason(
+    snapshot: Snapshot, decided: pd.DataFrame, complaints: Any
+) -> None:
+    worth = decided[(decided["value_at_stake_minor"] > 0) & (decided["action"] == "")]["customer_id"].tolist()
+    complaints([(worth[0], 180, "fees", False), (worth[1], 181, "fees", False)])
+    tasks = work_list(snapshot, decided, company=COMPANY)
+    assert tasks.loc[tasks["task"] == listing.COMPLAINT, "customer_id"].tolist() == [worth[0]]
+    kept = decided.loc[decided["action"] == "call", "customer_id"].tolist()
+    complaints([(kept[0], 181, "fees", True), (kept[1], 180, "fees", True)])
+    why = work_list(snapshot, decided, company=COMPANY).set_index("customer_id")["why"]
+    assert "complaint_recent" not in codes(why[kept[0]]) and codes(why[kept[1]])["complaint_recent"]["days"] == 180
+
+
+def test_the_topic_told_is_that_of_the_complaint_still_open_not_of_a_later_one(
+    snapshot: Snapshot, decided: pd.DataFrame, complaints: Any
+) -> None:
+    name = decided[(decided["value_at_stake_minor"] > 0) & (decided["action"] == "")]["customer_id"].iloc[0]
+    complaints([(name, 50, "card", True), (name, 30, "fees", False), (name, 20, "loan", False), (name, 5, "app", True)])
+    row = work_list(snapshot, decided, company=COMPANY).set_index("customer_id").loc[name]
+    assert codes(row["why"])["complaint_open"] == {"code": "complaint_open", "topic": "fees", "days": 30}
+
+
 def test_bad_input_is_answered(snapshot: Snapshot, decided: pd.DataFrame) -> None:
     with pytest.raises(UsageError, match="most is 0; give the most tasks"):
         work_list(snapshot, decided, company=COMPANY, most=0)

@@ -163,7 +163,9 @@ def open(
         rules=rules,
         terms=_by(value.terms(products, company=company), "product_id"),
         products=_described(products),
-        campaigns=_by(snapshot.table("campaigns", ["campaign_id", "name", "product_id", "channel"]), "campaign_id"),
+        campaigns=_by(
+            snapshot.table("campaigns", ["campaign_id", "name", "goal", "product_id", "channel"]), "campaign_id"
+        ),
     )
 
 
@@ -276,7 +278,7 @@ def _notes(desk: Desk, rows: Rows, complaints: Sequence[Code]) -> list[Code]:
         found.append({"code": "no_model"})
     if desk_history.objects(rows["consents"], "profiling"):
         found.append({"code": "profiling_objected"})
-    listed = any(row["campaign_id"] == policy.HOLDOUT_CAMPAIGN and row["control"] for row in rows["campaign_members"])
+    listed = any(row["control"] and _is_holdout(desk, row["campaign_id"]) for row in rows["campaign_members"])
     person = pd.Series([customer["person_id"] or customer["customer_id"]])
     drawn = rules.holdout_share and policy.holdout(person, share=rules.holdout_share, key=rules.holdout_key)[0]
     if listed or drawn:
@@ -284,6 +286,13 @@ def _notes(desk: Desk, rows: Rows, complaints: Sequence[Code]) -> list[Code]:
     if complaints and rules.open_complaint_silences:
         found.append({"code": "complaint_first", "topic": complaints[0]["topic"]})
     return found
+
+
+def _is_holdout(desk: Desk, campaign_id: str) -> bool:
+    """Return whether a campaign is a hold-out, as ``policy`` says it: by its name or by its goal."""
+    return (
+        campaign_id == policy.HOLDOUT_CAMPAIGN or desk.campaigns.get(campaign_id, {}).get("goal") == policy.HOLDOUT_GOAL
+    )
 
 
 def _offers(

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 HOLDOUT_CAMPAIGN = "universal-holdout"
+HOLDOUT_GOAL = "holdout"
 IGNORED = ("refused", "no answer", "unanswered")
 """Outcomes of a contact that count as ignored, beside none at all."""
 PLANNED = "planned"
@@ -171,7 +172,7 @@ def _contacts(snapshot: Snapshot, rules: ContactPolicy, *, since: dt.datetime) -
 def _held_out(snapshot: Snapshot, people: pd.DataFrame, rules: ContactPolicy) -> np.ndarray:
     members = snapshot.select("campaign_members").subquery("known")
     campaigns = snapshot.select("campaigns").subquery("announced")
-    others = sa.select(campaigns.c.campaign_id).where(campaigns.c.goal == "holdout")
+    others = sa.select(campaigns.c.campaign_id).where(campaigns.c.goal == HOLDOUT_GOAL)
     named = sa.or_(members.c.campaign_id == HOLDOUT_CAMPAIGN, members.c.campaign_id.in_(others))
     chosen = sa.select(members.c.customer_id).where(named, members.c.control)
     listed = people["customer_id"].astype(object).isin(snapshot.warehouse.read(chosen)["customer_id"].astype(object))

@@ -1,7 +1,9 @@
 """The work list of consultants: whose loyalty is worth an effort now, why, what to do, at what cost.
 
 On it are customers whose retention action pays and takes a person's time, and customers worth keeping who wait for the
-answer to a complaint: that is owed to them, so it is service and needs no consent, and what it saves is not counted.
+answer to a complaint of the last 180 days: that is owed to them, so it is service and needs no consent, and what it saves
+is not counted. Complaints open for longer are left to whoever handles complaints: calling years later keeps nobody, and a
+list of them would hide the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ COLUMNS = [
 ]
 KEEP, COMPLAINT = "keep", "complaint"
 RECENT_DAYS = 180
-"""Days for which a complaint still explains why somebody may leave."""
+"""Days for which a complaint still explains why somebody may leave, and for which an open one is a task of this list."""
 LOW_LOYALTY = 0.2
 """Share of the customers with the lowest loyalty index, to whom it is given as a reason."""
 
@@ -100,13 +102,14 @@ def _owners(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def _complaints(snapshot: Snapshot) -> pd.DataFrame:
-    """Return customer_id, topic and days since the last complaint, open_days since the oldest that is still open."""
+    """Return by customer_id topic and days of one complaint of late: the oldest still open (open_days), else the last."""
     made = snapshot.table("complaints", ["customer_id", "opened_at", "topic", "resolved_at"])
     made = made.assign(days=(cutoff(snapshot.as_of) - made["opened_at"]).dt.days)
-    last = made.sort_values("opened_at", kind="stable").drop_duplicates("customer_id", keep="last")
-    waiting = made[made["resolved_at"].isna()].groupby("customer_id")["days"].max()
-    last = last.assign(open_days=last["customer_id"].map(waiting).astype(float), topic=last["topic"].fillna(""))
-    return last[["customer_id", "topic", "days", "open_days"]]
+    made = made[made["customer_id"].notna() & (made["days"] <= RECENT_DAYS)]
+    made = made.assign(open_days=made["days"].where(made["resolved_at"].isna()).astype(float))
+    order = ["open_days", "opened_at"]  # who waits comes first, the longest first; the others by their last one
+    told = made.sort_values(order, ascending=[False, False], kind="stable").drop_duplicates("customer_id")
+    return told.assign(topic=told["topic"].fillna(""))[["customer_id", "topic", "days", "open_days"]]
 
 
 def _joined(tasks: pd.DataFrame, table: pd.DataFrame | None, columns: list[str]) -> pd.DataFrame:
@@ -119,7 +122,7 @@ def _why(row: dict[str, Any], *, average: float, low: float) -> list[dict[str, A
     out: list[dict[str, Any]] = []
     if row["open_days"] == row["open_days"]:
         out.append({"code": "complaint_open", "topic": row["topic"], "days": int(row["open_days"])})
-    elif row["days"] == row["days"] and row["days"] <= RECENT_DAYS:
+    elif row["days"] == row["days"]:
         out.append({"code": "complaint_recent", "topic": row["topic"], "days": int(row["days"])})
     if row["risk_90"] == row["risk_90"]:
         times = row["risk_90"] / average if average > 0 else 1.0

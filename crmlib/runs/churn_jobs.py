@@ -19,7 +19,7 @@ from crmlib.models.churn.definitions import Definition
 from crmlib.models.survival import curves, observed
 from crmlib.runs import clock
 from crmlib.runs.jobs import last_day, recorded
-from crmlib.runs.stages import Stages
+from crmlib.runs.stages import Stage, Stages
 from crmlib.store import score_sets, segment_sets
 from crmlib.warehouse.snapshot import Snapshot, Warehouse
 
@@ -27,6 +27,8 @@ EXPLAINED = 2_000
 """For so many customers, those of the highest risk, reasons are kept."""
 LOOKED_BACK = 365
 """The curves follow the customers of about so many days ago, by the segment they had then."""
+NEAR = 100
+"""Segments of a date further than so many days from that are not used: a curve of a few days tells nothing."""
 SEGMENTATION = "behaviour"
 
 
@@ -174,7 +176,7 @@ def _learn(data: Path, wh: Warehouse, learning: Learning, definition: Definition
         stage.say(f"reasons told apart: {', '.join(model.fitted_.shares.reasons)}")
         for row in few.itertuples():
             stage.say(f"not enough data for {row.reason} (found {row.found}, need {row.need})")
-        tables = {"competing": model.reasons_, "hazards": _hazards(learning)}
+        tables = {"competing": model.reasons_, "hazards": _hazards(learning, stage)}
     with stages.stage("test", f"on {dates.test}, which nothing was fitted on") as stage:
         tables |= evaluate.evaluation(model, *look(dates.test, dates.score))
         stage.say(_told(tables["evaluation"]))
@@ -199,11 +201,15 @@ def _learn(data: Path, wh: Warehouse, learning: Learning, definition: Definition
     )
 
 
-def _hazards(learning: Learning) -> pd.DataFrame:
-    """Return the hazard ratios; a reason with too few departures has a row that says so, without a ratio."""
+def _hazards(learning: Learning, stage: Stage) -> pd.DataFrame:
+    """Return the hazard ratios; a reason with too few departures has a row that says so, without a ratio.
+
+    Where no reason has enough there is no row, and the stage says why.
+    """
     try:
         found = drivers.ratios(learning.features, learning.followed, learning.weight)
-    except DataError:
+    except DataError as error:
+        stage.say(str(error))
         return pd.DataFrame(
             {name: [] for name in ("reason", "covariate", "hazard_ratio", "low", "high", "p", "events", "need")}
         )
@@ -217,7 +223,7 @@ def _curves(data: Path, snapshot: Snapshot, definition: Definition) -> dict[str,
     wanted = snapshot.as_of - dt.timedelta(days=LOOKED_BACK)
     try:
         sets = segment_sets.dates(data, SEGMENTATION)
-        sets = [one for one in sets if one.as_of < snapshot.as_of]
+        sets = [one for one in sets if abs((one.as_of - wanted).days) <= NEAR]
     except NotFoundError:
         sets = []
     chosen = min(sets, key=lambda one: abs((one.as_of - wanted).days), default=None)
@@ -238,6 +244,9 @@ def _curves(data: Path, snapshot: Snapshot, definition: Definition) -> dict[str,
 def _told(evaluation: pd.DataFrame) -> str:
     own = evaluation[(evaluation["reason"] == "") & (evaluation["days"] == inputs.LEARNT)].set_index("metric")
     auc, slope = (own.loc[name, ["value", "low", "high"]].to_numpy(dtype=float) for name in ("auc", "slope"))
+    if np.isnan([auc[0], slope[0]]).any():
+        left, size = (int(own[name].iloc[0]) for name in ("left", "customers"))
+        return f"not enough data to judge the risks: {left:,} of {size:,} left"
     return (
         f"AUC at {inputs.LEARNT} days {auc[0]:.3f} ({auc[1]:.3f}-{auc[2]:.3f}),"
         f" calibration slope {slope[0]:.2f} ({slope[1]:.2f}-{slope[2]:.2f})"

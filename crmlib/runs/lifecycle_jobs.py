@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from crmlib import paths, warehouse
+from crmlib.decisions.objections import profiling_objectors
 from crmlib.models.lifecycle import compare, hidden, history, observations, phases, sojourn
 from crmlib.models.lifecycle.history import History
 from crmlib.runs import clock
@@ -37,7 +38,7 @@ class LifeCycle:
 def lifecycle(data: Path, *, stages: Stages, as_of: str | None = None, seed: int = 7) -> LifeCycle:
     """Say which phase each customer is in at a day (default: the last record), since when, and what comes next; save it.
 
-    Rules are those of ``data/lifecycle.toml``, where there is one. Raises DataError for less than a year of records before
+    Rules are those of ``data/lifecycle.toml``, where there is one. Who objected to profiling is left out. Raises DataError for less than a year of records before
     the day or too few customers, UsageError for rules that cannot be read.
     """
     wh = warehouse.open(paths.warehouse(data))
@@ -49,7 +50,7 @@ def lifecycle(data: Path, *, stages: Stages, as_of: str | None = None, seed: int
             judged = len(observations.quarter_ends(wh, snapshot.as_of))
             observed = observe(wh, snapshot)
             assigned = [phases.assign(table, rules) for table in observed[-judged:]]
-            past = history.collect(assigned)
+            past = history.collect(assigned, observed[-judged:])
             share = assigned[-1]["phase"].value_counts(normalize=True)
             stage.say(f"{len(observed[-1]):,} customers, {judged} quarter ends")
             stage.say(", ".join(f"{name} {100 * part:.0f}%" for name, part in share.items()))
@@ -79,11 +80,16 @@ def lifecycle(data: Path, *, stages: Stages, as_of: str | None = None, seed: int
 
 
 def observe(wh: warehouse.Warehouse, snapshot: warehouse.Snapshot) -> list[pd.DataFrame]:
-    """Return what was known at the day and at each earlier quarter's end that has a quarter of records before its own."""
+    """Return what was known at the day and at each earlier quarter's end that has a quarter of records before its own.
+
+    Who objects to profiling at the day is left out of all of them.
+    """
+    objected = profiling_objectors(snapshot.table("consents"))
     days = observations.quarter_ends(wh, snapshot.as_of, before=1)
     # Two threads: most of the work is DuckDB's, outside Python's lock.
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(observations.observe, [wh.snapshot(day) for day in days]))
+        found = list(pool.map(observations.observe, [wh.snapshot(day) for day in days]))
+    return [table[~table["customer_id"].isin(objected)].reset_index(drop=True) for table in found]
 
 
 def _hidden(

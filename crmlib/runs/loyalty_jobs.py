@@ -53,8 +53,9 @@ def loyalty(data: Path, *, stages: Stages, as_of: str | None = None, seed: int =
     """Compute all that is known of loyalty as of a day (default: the last record) and save it; return the customers' table.
 
     A part for which there are not enough data is left out; the table "missing" beside the scores says which and why.
-    Returns customer_id, as_of, index (0 to 100), retained (probability to be a customer 180 days later; both nan where
-    there is no index, or the customer objected to profiling), nps (last answer to the loyalty survey, or nan) and group (promoter, passive, detractor or "").
+    Returns customer_id, as_of, index (0 to 100), retained (probability to be a customer 180 days later, deaths and moves
+    apart; both nan where there is no index, or the customer objected to profiling), nps (last answer to the loyalty
+    survey, or nan) and group (promoter, passive, detractor or "").
     """
     wh = warehouse.open(paths.warehouse(data))
     snapshot = wh.snapshot(as_of or last_day(wh))
@@ -120,13 +121,13 @@ def _surveys(parts: _Parts, data: Path, snapshot: Snapshot, answered: nps.Answer
         return {"response": response.balance(people, weights), "odds": found.odds}
 
     told.append(parts.add("weights", weigh))
-    parts.tables["nps"] = scores_of(marked, since=snapshot.as_of - _YEAR)
+    parts.tables["nps"] = scores_of(marked, since=cutoff(snapshot.as_of) - _YEAR)
     if len(weights):
         counted = response.weighted(own, weights)
         parts.tables["nps_weighted"] = _weighted_scores(counted, survey)
     for name in sorted(marked["survey"].unique()):
         told.append(parts.add(f"drivers:{name}", lambda name=name: _drivers(parts, snapshot, name)))  # type: ignore[misc]
-    latest = nps.table(own[own["answered_at"] > pd.Timestamp(snapshot.as_of - _YEAR)])
+    latest = nps.table(own[own["answered_at"] >= cutoff(snapshot.as_of) - _YEAR])
     if len(latest) and np.isfinite(latest["score"].iloc[0]):
         one = latest.iloc[0]
         told.insert(
@@ -136,15 +137,15 @@ def _surveys(parts: _Parts, data: Path, snapshot: Snapshot, answered: nps.Answer
     return [line for line in told if line and "drivers need" not in line]
 
 
-def scores_of(marked: pd.DataFrame, *, since: dt.date) -> pd.DataFrame:
-    """Return the score of each survey by period, and by channel, branch and segment of the answers after ``since``.
+def scores_of(marked: pd.DataFrame, *, since: dt.datetime) -> pd.DataFrame:
+    """Return the score of each survey by period, and by channel, branch and segment of the answers from ``since``.
 
     In: answers with survey, period, channel, branch_id, segment. Out: survey, kind (period, channel, branch_id or
     segment), group (empty for periods), period (empty for groups), then the columns of ``nps.changes`` (against the
     period before) or ``nps.contrasts`` (against the rest). p_holm holds for all tests of one survey and kind.
     """
     out = []
-    recent = marked[marked["answered_at"] > pd.Timestamp(since)]
+    recent = marked[marked["answered_at"] >= since]
     for survey, own in marked.groupby("survey"):
         found = nps.changes(nps.table(own, ["period"]))
         out.append(found.assign(survey=survey, kind="period", group=""))

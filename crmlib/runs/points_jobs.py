@@ -150,9 +150,15 @@ def _liability(
 def _told(effects: pd.DataFrame) -> str:
     rows = effects[effects["method"].isin(["joined", "matched"]) & (effects["measure"] == "purchases")]
     if rows.empty or rows.iloc[0]["code"] not in ("randomised", "matched_only"):
-        return "the effect of the programme cannot be known: " + (rows.iloc[0]["code"] if len(rows) else "no members")
+        return "the effect of the programme cannot be known: " + (_why(rows.iloc[0]) if len(rows) else "no members")
     row = rows.iloc[0]
     return f"members pay {row['ratio']:.3f} times as often ({row['ratio_low']:.3f} to {row['ratio_high']:.3f}), {row['code']}"
+
+
+def _why(row: pd.Series) -> str:
+    if row["code"] == "not_enough_data":
+        return f"not enough data (found {row['found']:.0f} customers, need {row['need']:.0f})"
+    return str(row["code"]).replace("_", " ")
 
 
 def _given(snapshot: Snapshot, given: Programme, book: Ledger) -> pd.DataFrame:

@@ -102,10 +102,12 @@ def _learnt(snapshot: Snapshot, caution: float, stage: Stage) -> tuple[pd.DataFr
                 effects = learning.effects(found, caution=caution)
         except DataError as error:
             stage.say(f"within {within_days} days: {error}")
-    for row in effects[(effects["group"] == "") & (effects["reason"] == "")].itertuples():
-        stage.say(f"{row.channel}: relative risk {row.relative_risk:.2f} ({row.low:.2f} to {row.high:.2f})")
     empty = pd.DataFrame(columns=[*learning.MEASURED, "relative_risk", "low", "high", "within_days"])
-    return (pd.concat(parts, ignore_index=True) if parts else empty), effects
+    measured = pd.concat(parts, ignore_index=True) if parts else empty
+    whole = (measured["group"] == "all") & (measured["reason"] == "preventable")
+    for row in measured[whole & (measured["within_days"] == WITHIN_DAYS[0])].itertuples():
+        stage.say(f"{row.channel}: relative risk {row.relative_risk:.2f} ({row.low:.2f} to {row.high:.2f})")
+    return measured, effects
 
 
 def _known(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 
 from crmlib.errors import EnvironmentFault, NotFoundError
@@ -105,7 +106,7 @@ def of_customer(data: Path, scores: ScoreSet, customer_id: str, *, name: str = "
     """Return the rows of one customer in a set of scores, or in the table ``name`` beside it; no rows where there is no such table.
 
     Reads no more of the file than needed, and so does not compare its checksum. Raises EnvironmentFault where the file
-    of the scores is missing.
+    of the scores is missing, or one cannot be read.
     """
     file = data / scores.file
     path = file.with_name(f"{file.stem}-{name}.parquet") if name else file
@@ -113,4 +114,7 @@ def of_customer(data: Path, scores: ScoreSet, customer_id: str, *, name: str = "
         if not name:
             raise EnvironmentFault(f"{path}: missing; {_remedy(scores.model)}")
         return pd.DataFrame({"customer_id": pd.Series(dtype="str")})
-    return pd.read_parquet(path, filters=[("customer_id", "==", customer_id)])
+    try:
+        return pd.read_parquet(path, filters=[("customer_id", "==", customer_id)])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise EnvironmentFault(f"{path}: cannot be read; {_remedy(scores.model)}") from error

@@ -375,7 +375,7 @@ class Panel:
         same = self.opened is not None and audience.same(self.opened.conditions, self.conditions())
         if same:
             words = say.text("Plan a campaign with this audience")
-            shown = Frame.link("campaigns", words, audience=self.opened.audience_id)
+            shown: str = Frame.link("campaigns", words, audience=self.opened.audience_id)
         else:
             shown = html.escape(say.text("Save the audience to plan a campaign with it."))
         self.link.value = f'<p class="crm-next">{shown}</p>'

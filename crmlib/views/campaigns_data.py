@@ -11,7 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from crmlib import paths, warehouse
-from crmlib.decisions import audiences, campaigns, experiments
+from crmlib.decisions import audiences, campaigns, experiments, policy
 from crmlib.decisions.campaigns import Answer, Plan, calendar, freeze, reach, results
 from crmlib.decisions.campaigns import plan as plans
 from crmlib.errors import CrmError
@@ -68,7 +68,7 @@ def load(data: Path) -> Loaded:
     known = opened.table("campaigns")
     planned = campaigns.planned(data)
     own = {row.campaign_id for row in planned}
-    known = known[(known["goal"] != reach.HOLDOUT_GOAL) & ~known["campaign_id"].isin(own)]
+    known = known[(known["goal"] != policy.HOLDOUT_GOAL) & ~known["campaign_id"].isin(own)]
     return Loaded(
         data=data,
         snapshot=snapshot,

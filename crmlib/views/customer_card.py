@@ -10,19 +10,35 @@ from typing import Any
 import ipywidgets as widgets
 
 from crmlib.errors import NotFoundError
-from crmlib.views import customer_card_data, desk_words, frame, plots, texts, wording
+from crmlib.views import (
+    customer_card_bond,
+    customer_card_data,
+    customer_card_money,
+    desk_words,
+    frame,
+    plots,
+    texts,
+    wording,
+)
 from crmlib.views import customer_card_parts as parts
 from crmlib.views.chart import Chart
 from crmlib.views.customer_card_data import Card, Loaded
-from crmlib.views.customer_card_parts import Part
+from crmlib.views.customer_card_layout import Part
 from crmlib.views.frame import Frame
 
 _CSS = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 _LONGEST_NUMBER = 64
 _YEARS = (1, 2, 5, 0)
 """Spans of the timeline to choose from, years; 0 is everything."""
-_SECTIONS = {"credit": 1, "value": 2, "risk": 1, "life": 1, "loyalty": 1, "people": 0}
-"""Cards below the timeline, with the number of their pictures."""
+_SECTIONS = {
+    customer_card_money.credit: 1,
+    customer_card_money.value: 2,
+    customer_card_bond.risk: 1,
+    customer_card_bond.life: 1,
+    customer_card_bond.loyalty: 1,
+    parts.people: 0,
+}
+"""Cards below the timeline: the function that fills each, and the number of its pictures."""
 
 
 def panel(data: str | Path, *, customer: str = "", language: str = "en") -> widgets.Widget:
@@ -62,7 +78,7 @@ class Panel:
         self.who, self.tiles = widgets.HTML(), widgets.HTML()
         self.history = Section(1)
         self.history.root.add_class("card-history")
-        self.sections = {name: Section(charts) for name, charts in _SECTIONS.items()}
+        self.sections = {part: Section(charts) for part, charts in _SECTIONS.items()}
         self.number.observe(guarded(self._look), "value")
         self.look.on_click(guarded(self._look))
         self.names.observe(guarded(self._show), "value")
@@ -161,8 +177,8 @@ class Panel:
         self.tiles.value = parts.tiles(say, card, loaded)
         since = None if not self.years.value else _before(card.as_of, self.years.value)
         self.history.show(parts.timeline(say, card, loaded, since=since))
-        for name, section in self.sections.items():
-            section.show(getattr(parts, name)(say, card, loaded))
+        for part, section in self.sections.items():
+            section.show(part(say, card, loaded))
 
     def _headline(self, card: Card) -> str:
         say = self.say

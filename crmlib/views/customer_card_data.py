@@ -48,6 +48,8 @@ _MORE: dict[str, tuple[str, ...]] = {
     "mentions": ("occurred_at", "author", "text", "sentiment"),
     "loyalty_entries": ("occurred_at", "points", "reason", "expires_on"),
 }
+_TOLD = {"customer_value": ("actual_minor", "predicted_minor", "potential_minor"), "loyalty": ("index", "retained")}
+"""Columns without which there is nothing to show of a model."""
 _YEAR = dt.timedelta(days=365)
 
 
@@ -205,8 +207,13 @@ def _rows(loaded: Loaded, customer_id: str) -> dict[str, list[Row]]:
 
 
 def _row(data: Path, found: ScoreSet, customer_id: str) -> Code | None:
+    """Return a customer's row of a set; None where there is none, or where what matters in it was left empty.
+
+    A row is empty of one who objected when it was computed, and who may have withdrawn the objection since.
+    """
     rows = _plain(score_sets.of_customer(data, found, customer_id))
-    return dict(rows[0]) if rows else None
+    told = rows and all(rows[0].get(name, 0) is not None for name in _TOLD.get(found.model, ()))
+    return dict(rows[0]) if told else None
 
 
 def _sets(data: Path) -> dict[str, ScoreSet]:

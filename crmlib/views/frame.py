@@ -28,6 +28,10 @@ _LONGEST_QUERY = 2_000
 _LONGEST_VALUE = 200
 
 
+class Html(str):
+    """Text that is HTML already, such as a link: ``table`` shows it as it is, and escapes every other."""
+
+
 class Frame:
     """The frame of one dashboard; ``root`` is the widget to show, ``say`` the language a person chose.
 
@@ -141,14 +145,14 @@ class Frame:
         self.page.save(path)
 
     @staticmethod
-    def link(dashboard: str, words: str, **query: object) -> str:
+    def link(dashboard: str, words: str, **query: object) -> Html:
         """Return the HTML of a link to another dashboard, with what its address asks for.
 
         >>> Frame.link("campaigns", "Plan a campaign", audience=3)
         '<a class="crm-link" href="campaigns.ipynb?audience=3">Plan a campaign</a>'
         """
         address = f"{dashboard}.ipynb" + (f"?{urlencode(query)}" if query else "")
-        return f'<a class="crm-link" href="{html.escape(address)}">{html.escape(words)}</a>'
+        return Html(f'<a class="crm-link" href="{html.escape(address)}">{html.escape(words)}</a>')
 
     # ---------------------------------------------------------------- what happens
 
@@ -341,12 +345,12 @@ def tiles(values: Sequence[tuple[str, str, str]]) -> str:
 
 
 def table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, caption: str = "") -> str:
-    """Return the HTML of a table: ``heads`` with "n" for numbers or "" and the words; ``rows`` of plain texts."""
+    """Return the HTML of a table: ``heads`` with "n" for numbers or "" and the words; ``rows`` of plain texts or links (``Html``)."""
     head = "".join(f'<th class="{kind}" scope="col">{html.escape(words)}</th>' for kind, words in heads)
     kinds = [kind for kind, _ in heads]
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="{kind}">{html.escape(value)}</td>' for kind, value in zip(kinds, row, strict=True))
+        + "".join(f'<td class="{kind}">{_cell(value)}</td>' for kind, value in zip(kinds, row, strict=True))
         + "</tr>"
         for row in rows
     )
@@ -355,3 +359,7 @@ def table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, ca
         f'<div class="crm-scroll"><table class="crm-table">{named}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(value: str) -> str:
+    return value if isinstance(value, Html) else html.escape(value)

@@ -178,7 +178,9 @@ def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
 def empty(message: str, *, language: str = "en") -> go.Figure:
     """Return a figure that only says why there is nothing to see."""
     drawn = figure(language, "", "")
-    drawn.add_annotation(text=message, showarrow=False, font={"size": 15, "color": GREY})
+    # Placed on the paper: axes that take the place of a chart's logarithmic ones have no middle yet.
+    middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
+    drawn.add_annotation(text=message, showarrow=False, font={"size": 15, "color": GREY}, **middle)
     drawn.update_xaxes(visible=False)
     drawn.update_yaxes(visible=False)
     return drawn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -21,7 +22,7 @@ PHASES = {
     "won_back": "#CC79A7",
 }
 _MARKS = {"good": (GREEN, "circle"), "bad": (ORANGE, "x"), "open": (BLUE, "diamond"), "": (GREY, "circle")}
-_DAY_MS = 86_400_000
+_MS = pd.Timedelta(milliseconds=1)
 
 
 def timeline(
@@ -93,14 +94,19 @@ def account(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.F
     say = texts.speak(language)
     drawn = plots.figure(language, say.text("{unit} in the last year", unit=say.symbol(currency)), "")
     unit = texts.major(1, currency)
-    rows = table.iloc[::-1]
+    steps = (table["amount_minor"].where(~table["total"], 0).cumsum() * unit).tolist()
+    low, high = min(0.0, *steps), max(0.0, *steps)
+    # On a narrow page there is no room beside long bars, and within short ones there never is.
+    long = table["amount_minor"].abs() * unit > 0.5 * (high - low)
     drawn.add_waterfall(
         orientation="h",
         y=[html.escape(one) for one in table["name"]],
         x=table["amount_minor"] * unit,
         measure=["total" if one else "relative" for one in table["total"]],
         text=[say.money(one, currency) for one in table["amount_minor"]],
-        textposition="outside",
+        textposition=["inside" if one else "outside" for one in long],
+        textangle=0,
+        insidetextfont={"color": "#ffffff"},
         cliponaxis=False,
         increasing={"marker": {"color": GREEN}},
         decreasing={"marker": {"color": ORANGE}},
@@ -108,14 +114,12 @@ def account(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.F
         connector={"line": {"color": "#D5D9DF", "width": 1}},
         hoverinfo="skip",
     )
-    steps = (table["amount_minor"].where(~table["total"], 0).cumsum() * unit).tolist()
-    low, high = min(0.0, *steps), max(0.0, *steps)
-    room = 0.22 * max(high - low, 1.0)
+    room = 0.3 * max(high - low, 1.0)
     drawn.update_xaxes(
         range=[low - (room if low < 0 else 0), high + room], tickformat=",~r", nticks=4, tickangle=0, zeroline=True
     )
     drawn.update_yaxes(autorange="reversed", showgrid=False)
-    drawn.update_layout(height=90 + 28 * len(rows), hovermode=False, showlegend=False, bargap=0.35, margin={"t": 8})
+    drawn.update_layout(height=90 + 28 * len(table), hovermode=False, showlegend=False, bargap=0.35, margin={"t": 8})
     return drawn
 
 
@@ -149,25 +153,31 @@ def outlook(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.F
 def phases(
     table: pd.DataFrame, *, rows: Sequence[tuple[str, str]], words: Mapping[str, str], language: str = "en"
 ) -> go.Figure:
-    """Return the phases over time as coloured strips: start, end, and a column of phases for each of ``rows`` (column, name)."""
+    """Return the phases on a few days as coloured strips: day, and a column of phases for each of ``rows`` (column, name).
+
+    A strip reaches halfway to the days beside it, so that the last day, which counts most, is as wide as the others.
+    """
     drawn = plots.figure(language, "", "")
     shown: set[str] = set()
+    days = table["day"].tolist()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(days)] or [pd.Timedelta(days=90)]
+    halves = [gaps[0] / 2, *[one / 2 for one in gaps], gaps[-1] / 2] if len(days) > 1 else [gaps[0] / 2] * 2
     for column, name in rows:
-        for row in table.to_dict("records"):
-            phase = str(row[column])
+        for number, (day, phase) in enumerate(zip(days, table[column].astype("str"), strict=True)):
+            before, after = halves[number], halves[number + 1]
             drawn.add_bar(
-                base=[row["start"]],
-                x=[max((row["end"] - row["start"]).days, 1) * _DAY_MS],
+                base=[day - before],
+                x=[(before + after) / _MS],
                 y=[html.escape(name)],
                 orientation="h",
                 name=html.escape(words.get(phase, phase)),
                 legendgroup=phase,
                 showlegend=phase not in shown,
                 marker={"color": PHASES.get(phase, GREY), "line": {"width": 0}},
-                hovertemplate=html.escape(words.get(phase, phase)) + "<br>%{base|%m.%Y}<extra></extra>",
+                hovertemplate=html.escape(words.get(phase, phase)) + f"<br>{day:%d.%m.%Y}<extra></extra>",
             )
             shown.add(phase)
-    drawn.update_xaxes(type="date", tickformat="%m.%Y", nticks=6)
+    drawn.update_xaxes(type="date", tickformat="%m.%Y", tickvals=days[::-2], tickangle=0)
     drawn.update_yaxes(autorange="reversed", showgrid=False)
     drawn.update_layout(
         barmode="overlay", height=110 + 40 * len(rows), bargap=0.35, hovermode="closest", showlegend=True
@@ -191,7 +201,7 @@ def risks(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
         hoverinfo="skip",
     )
     top = max(float(rows["risk_90"].max()), 0.001) if len(rows) else 1.0
-    drawn.update_xaxes(range=[0, top * 1.25], tickformat=".1~%", nticks=5)
+    drawn.update_xaxes(range=[0, top * 1.3], tickformat=".1~%", nticks=3)
     drawn.update_yaxes(showgrid=False)
     drawn.update_layout(
         height=80 + 28 * max(len(rows), 1), hovermode=False, showlegend=False, bargap=0.35, margin={"t": 8}

@@ -15,8 +15,8 @@ from crmlib.views.plots import BLUE, GREEN, GREY, ORANGE
 _MONTHS = 24
 """The chart of cohorts shows so many joining months at most, the last ones."""
 _ROW = 30  # pixels of a row with a dot and its interval
-_LONG = 30  # characters of a row's name
-_RETAINED = [[0.0, "#FDF3E7"], [0.5, "#A9CCE3"], [1.0, "#0072B2"]]
+_LONG = 34  # characters of a row's name
+_RETAINED = [[0.0, "#FDF3E7"], [0.5, "#CFE3F1"], [1.0, "#6BAED6"]]  # dark words are legible on all of them
 
 
 def over_time(table: pd.DataFrame, *, weighted: bool, language: str = "en") -> go.Figure:
@@ -96,7 +96,7 @@ def balance(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "e
     say = texts.speak(language)
     drawn = plots.figure(language, "", "")
     rows = table.assign(size=table["before"].abs()).sort_values("size").tail(8)
-    places = [_short(names.get(name, name)) for name in rows["feature"]]
+    places = [_plain(_short(names.get(name, name))) for name in rows["feature"]]
     for column, name, color, symbol in (
         ("before", say.text("as answered"), BLUE, "circle"),
         ("after", say.text("weighted"), ORANGE, "diamond"),
@@ -138,7 +138,7 @@ def calibration(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     """
     say = texts.speak(language)
     drawn = plots.figure(language, say.text("Predicted to stay"), say.text("Stayed for 180 days"))
-    low, high = float(table[["predicted", "low"]].min().min()), 1.0
+    low, high = float(table[["predicted", "low"]].min().min()), float(table[["predicted", "high"]].max().max())
     line = {"color": GREY, "dash": "dot"}
     drawn.add_scatter(x=[low, high], y=[low, high], mode="lines", line=line, hoverinfo="skip", showlegend=False)
     notes = [say.plural("{n} customer", "{n} customers", count) for count in table["customers"]]
@@ -153,8 +153,8 @@ def calibration(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
         showlegend=False,
     )
     drawn.update_layout(hovermode="closest", height=330, margin={"t": 12})
-    drawn.update_xaxes(tickformat=".0%")
-    drawn.update_yaxes(tickformat=".0%")
+    drawn.update_xaxes(tickformat=".1~%")
+    drawn.update_yaxes(tickformat=".1~%")
     return drawn
 
 
@@ -199,7 +199,7 @@ def cohorts(
         y=list(range(len(rows))),
         text=cells,
         texttemplate="%{text}",
-        textfont={"size": 11},
+        textfont={"size": 11, "color": "#1F2933"},
         hovertext=told,
         hovertemplate="%{hovertext}<extra></extra>",
         hoverongaps=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ _SYMBOLS = {
     "unknown": "square-open",
 }
 _DASHES = ("dash", "dot", "dashdot")
+_LABEL = 30  # characters of a line beside a bar
 
 
 def map_of_risk(
@@ -86,7 +88,7 @@ def decisions(
     """
     say = texts.speak(language)
     unit, sign = texts.major(1, currency), say.symbol(currency)
-    figure = plots.figure(language, say.text("Expected loss if nothing is done, {unit}", unit=sign), "")
+    figure = plots.figure(language, say.text("Expected loss, {unit}", unit=sign), "")
     place = list(range(len(table)))[::-1]
     figure.add_bar(
         x=table["stake_minor"] * unit,
@@ -99,11 +101,13 @@ def decisions(
         marker={"color": [COLORS[kind] for kind in table["kind"]]},
         hovertemplate="%{x:,.0f} " + sign + "<extra></extra>",
     )
-    top = float(max(table["stake_minor"].max() * unit, 1.0)) if len(table) else 1.0
-    figure.update_yaxes(tickvals=place, ticktext=[_plain(name) for name in words], showgrid=False)
-    figure.update_xaxes(range=[0, 1.45 * top], tickformat=",d", nticks=4, tickangle=0)
+    largest = float(table["stake_minor"].max() * unit) if len(table) else 0.0
+    figure.update_yaxes(tickvals=place, ticktext=[_wrapped(name) for name in words], showgrid=False, zeroline=False)
+    # Nothing is known to be lost of those who objected to profiling: bars without a length need no numbers below.
+    at = {"range": [0, 1.5 * max(largest, 1.0)], "showticklabels": largest > 0}
+    figure.update_xaxes(tickformat=",d", nticks=4, tickangle=0, **at)
     figure.update_layout(
-        height=max(220, 80 + 30 * len(table)), hovermode="closest", showlegend=False, bargap=0.3, margin={"t": 8}
+        height=max(220, 80 + 34 * len(table)), hovermode="closest", showlegend=False, bargap=0.4, margin={"t": 8}
     )
     return figure
 
@@ -111,10 +115,11 @@ def decisions(
 def effects(table: pd.DataFrame, *, words: Sequence[str], language: str = "en") -> go.Figure:
     """Return what past campaigns changed: the relative risk of leaving with its 95% interval, one line a row.
 
-    In: relative_risk, low, high, channel, one row a line, from the top; ``words`` of the rows. Left of 1 fewer left.
+    In: relative_risk, low, high, one row a line, from the top; ``words`` of the rows, of one or two lines. Left of 1
+    fewer left.
     """
     say = texts.speak(language)
-    figure = plots.figure(language, say.text("Departures compared with the control group"), "")
+    figure = plots.figure(language, say.text("Relative risk of leaving"), "")
     place = np.arange(len(table))[::-1]
     ratio = table["relative_risk"].to_numpy(float)
     colors = [
@@ -144,9 +149,13 @@ def effects(table: pd.DataFrame, *, words: Sequence[str], language: str = "en") 
     shown = {"tickvals": ticks, "ticktext": [f"×{say.number(tick, 1 if tick < 1 else 0)}" for tick in ticks]}
     figure.update_xaxes(type="log", range=[np.log10(low / 1.15), np.log10(high * 1.15)], **shown)
     figure.update_yaxes(
-        tickvals=place, ticktext=[_plain(name) for name in words], showgrid=False, range=[-0.7, len(table) - 0.3]
+        tickvals=place,
+        ticktext=[_plain(name).replace("\n", "<br>") for name in words],
+        showgrid=False,
+        zeroline=False,
+        range=[-0.7, len(table) - 0.3],
     )
-    figure.update_layout(height=max(220, 80 + 30 * len(table)), hovermode="closest", showlegend=False, margin={"t": 8})
+    figure.update_layout(height=max(220, 80 + 38 * len(table)), hovermode="closest", showlegend=False, margin={"t": 8})
     return figure
 
 
@@ -203,6 +212,11 @@ def _log_axis(values: pd.Series, write: Any) -> dict[str, Any]:
     inside = [step for step in steps if first <= np.log10(step) <= last]
     kept = inside if len(inside) <= 8 else [step for step in inside if f"{step:e}"[0] == "1"]
     return {"range": [first, last], "tickvals": kept, "ticktext": [write(step) for step in kept]}
+
+
+def _wrapped(words: str) -> str:
+    """Return words in lines short enough to leave room for the bars."""
+    return "<br>".join(_plain(line) for line in textwrap.wrap(words, _LABEL))
 
 
 def _plain(words: object) -> str:

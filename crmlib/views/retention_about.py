@@ -7,7 +7,7 @@ import html
 import numpy as np
 import pandas as pd
 
-from crmlib.views import retention_data, texts, wording
+from crmlib.views import churn_words, retention_data, texts, wording
 from crmlib.views import retention_words as words
 from crmlib.views.frame import Frame
 from crmlib.views.retention_data import Loaded
@@ -15,6 +15,7 @@ from crmlib.views.texts import Language
 
 REASONS = 4
 """Reasons of the risk that are told of a customer."""
+_LEAST = 0.001  # the smallest share that is told
 
 
 def customer(say: Language, loaded: Loaded, row: pd.Series) -> str:
@@ -66,12 +67,19 @@ def _break_even(say: Language, loaded: Loaded, row: pd.Series) -> list[str]:
         if need > 1:
             out.append(say.text("Break-even ({channel}): not even preventing every departure would pay", channel=name))
             continue
-        least = (
-            say.text("under {share}", share=say.percent(0.001)) if need < 0.001 else say.percent(need, _digits(need))
-        )
-        told = say.text(
-            "Break-even ({channel}): pays if it prevents at least {need} of such departures", channel=name, need=least
-        )
+        if need < _LEAST:
+            told = say.text(
+                "Break-even ({channel}): pays already if it prevents {need} of such departures",
+                channel=name,
+                need=say.percent(_LEAST),
+            )
+        else:
+            least = say.percent(need, _digits(need))
+            told = say.text(
+                "Break-even ({channel}): pays if it prevents at least {need} of such departures",
+                channel=name,
+                need=least,
+            )
         if channel in known:
             told += " " + say.text("({share} is counted on, on average)", share=say.percent(known[channel], 0))
         out.append(told)
@@ -94,19 +102,22 @@ def _risk_reasons(say: Language, loaded: Loaded, name: str) -> str:
 
 
 def effect(say: Language, row: pd.Series) -> str:
-    """Return the name of a measured effect: the channel, the reason or group, and in brackets how many left of those contacted / left alone."""
+    """Return the name of a measured effect, and in a line below how many left of those contacted / of those left alone."""
     about = words.reason(say, str(row["reason"]))
     if row["group"] != "all":
         about = words.group(say, str(row["group"]))
-    left = f"{say.number(row['treated_left'])} / {say.number(row['control_left'])}"
-    return f"{wording.value(say, str(row['channel']))}: {about} ({left})"
+    contacted, alone = (
+        say.text("{left} of {n}", left=say.number(row[f"{side}_left"]), n=say.number(row[side]))
+        for side in ("treated", "control")
+    )
+    return f"{wording.value(say, str(row['channel']))}: {about}\n{contacted} / {alone}"
 
 
 def how(say: Language, loaded: Loaded) -> str:
     """Return the HTML of how decisions are worked out: definition, formula, caution, break-even, what was measured."""
     currency = loaded.company.currency
     points = [
-        words.definition(say, loaded.definition),
+        *(churn_words.definition(say, loaded.definition) if loaded.definition else []),
         say.text(
             "Expected saving = risk × share of departures prevented × value at stake. A contact is made if it exceeds the cost."
         ),
@@ -116,6 +127,9 @@ def how(say: Language, loaded: Loaded) -> str:
         ),
         say.text("Death and moving cannot be prevented; nothing is counted there."),
         *_at_average(say, loaded),
+        say.text(
+            "The value at stake assumes that whoever is kept now stays; where the effect of a contact fades later, less is saved than stated."
+        ),
         *_lasting(say, loaded),
         *_scarce(say, loaded, currency),
         say.text("The effects were measured on those whom past campaigns chose; for others they are an assumption."),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 import pandas as pd
 
+from crmlib.decisions import work_list
 from crmlib.views import frame
 from crmlib.views import retention_words as words
 from crmlib.views.retention_data import Loaded
@@ -91,7 +92,8 @@ class Lists:
 def _title(say: Language, *, tasks: bool) -> str:
     if tasks:
         note = say.text(
-            "Whose loyalty is worth an effort now, by branch and adviser: complaints owed an answer first, then by what is left after costs."
+            "Whose loyalty is worth an effort now, by branch and adviser: complaints of the last {days} days that wait for an answer first, then by what is left after costs.",
+            days=say.number(work_list.RECENT_DAYS),
         )
         return frame.title(say.text("Work list of consultants"), note)
     note = say.text("Those with most to save first. Names and contact details are only in the download.")
@@ -123,7 +125,7 @@ def _customers(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
         known = pd.notna(row["risk_90"])
         body.append(
             (
-                str(row["customer_id"]),
+                _card(row),
                 say.percent(row["risk_90"]) if known else "–",
                 words.reason(say, str(row["reason"])) if row["reason"] else "–",
                 say.money(row["value_at_stake_minor"], currency) if pd.notna(row["value_at_stake_minor"]) else "–",
@@ -150,14 +152,20 @@ def _tasks(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
         body.append(
             (
                 " · ".join(filter(None, [loaded.branches.get(row["branch_id"], row["branch_id"]), row["employee_id"]])),
-                str(row["customer_id"]),
-                "; ".join(words.why(say, one, currency=currency) for one in json.loads(row["why"])),
-                "; ".join([words.task_by(say, row), *(words.what(say, one) for one in json.loads(row["what"]))]),
+                _card(row),
+                " · ".join(words.why(say, one, currency=currency) for one in json.loads(row["why"])),
+                " · ".join([words.task_by(say, row), *(words.what(say, one) for one in json.loads(row["what"]))]),
                 " · ".join(filter(None, [say.money(row["cost_minor"], currency, 2), minutes])),
                 say.money(row["net_minor"], currency, 2) if pd.notna(row["net_minor"]) else "–",
             )
         )
     return frame.table(heads, body)
+
+
+def _card(row: pd.Series) -> frame.Html:
+    """Return the customer's number as a link to the customer card."""
+    number = str(row["customer_id"])
+    return frame.Frame.link("customer_card", number, customer=number)
 
 
 def exported(say: Language, loaded: Loaded, which: str, rows: pd.DataFrame) -> pd.DataFrame:

@@ -14,15 +14,14 @@ _GRID = 60  # points of a break-even curve
 
 
 def measured(loaded: Loaded) -> pd.DataFrame:
-    """Return the effects to show: of each channel all preventable departures, then by reason and group where known."""
+    """Return the effects to show: of each channel all preventable departures, then by reason and of groups, where known."""
     own = loaded.measured
     if own.empty:
         return own
     own = own[(own["within_days"] == retention_data.CALIBRATED) & (own["reason"] != "")]
     own = own[np.isfinite(own["high"].astype(float)) & (own["control_left"] + own["treated_left"] >= 10)]
     whole = own["reason"].eq("preventable") & own["group"].eq("all")
-    only = own.groupby("channel")["group"].transform("nunique") == 2  # one group besides all: it says the same
-    own = own[whole | (own["group"] == "all") | ~only]
+    own = own[own["group"] != ""]  # those of no group say nearly the same as all
     return own.assign(first=~whole.reindex(own.index)).sort_values(["channel", "first"], kind="stable")
 
 
@@ -79,6 +78,10 @@ def note(say: texts.Language, loaded: Loaded) -> str:
 
 def nobody(say: texts.Language) -> str:
     return say.text("Nobody fits this choice; choose more.")
+
+
+def nothing_known(say: texts.Language) -> str:
+    return say.text("Nobody of this choice has a risk and a value to draw.")
 
 
 def nobody_chosen(say: texts.Language) -> str:

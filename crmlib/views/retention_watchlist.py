@@ -304,12 +304,12 @@ class Panel:
         say = self.say
         known = self.customer.value.strip()
         points = retention_data.points(self.rows)
-        row = self._chosen_row(loaded, points, known)
+        row = self._chosen_row(loaded, known)
         if row is not None and row["stake_minor"] > 0 and row["customer_id"] not in set(points["customer_id"]):
             points = pd.concat([points, row.to_frame().T.astype(points.dtypes)], ignore_index=True)
         points = points.assign(words=[words.decision(say, one) for _, one in points.iterrows()])
         note = say.text("Above a line a contact pays. Click a point to see the customer.")
-        if len(self.rows) > len(points):
+        if len(self.rows) > len(points) > 0:
             note += " " + say.text(
                 "Drawn are the {n} customers with most at stake, of {all}.",
                 n=say.number(len(points)),
@@ -318,7 +318,8 @@ class Panel:
         self.titles["map"].value = frame.title(say.text("Risk and value"), note)
         chart = self.charts["map"]
         if points.empty:
-            chart.update(plots.empty(retention_summary.nobody(say), language=say.code))
+            none = retention_summary.nothing_known(say) if len(self.rows) else retention_summary.nobody(say)
+            chart.update(plots.empty(none, language=say.code))
         else:
             kinds = {name: words.short(say, name) for name in retention_data.KINDS if name in set(points["kind"])}
             chosen = "" if row is None else str(row["customer_id"])
@@ -332,19 +333,19 @@ class Panel:
             retention_summary.nobody_chosen(say) if row is None else retention_about.customer(say, loaded, row)
         )
 
-    def _chosen_row(self, loaded: Loaded, points: pd.DataFrame, known: str) -> pd.Series | None:
+    def _chosen_row(self, loaded: Loaded, known: str) -> pd.Series | None:
         """Return the customer to tell about: the one asked for, else the one with most to save of those shown."""
         own = loaded.table[loaded.table["customer_id"] == known]
         if len(own):
             return own.iloc[0]
-        return None if points.empty else self.rows.iloc[0]
+        return None if self.rows.empty else self.rows.iloc[0]
 
     def _draw_evidence(self, loaded: Loaded) -> None:
         say = self.say
         shown = retention_summary.measured(loaded)
         within = say.text(
             "Relative risk of leaving within 90 days with its 95% interval, against control groups drawn at random. "
-            "In brackets: how many left of those contacted / left alone."
+            "Below each name: how many left of those contacted / of those left alone."
         )
         self.titles["effects"].value = frame.title(say.text("What past campaigns changed"), within)
         if shown.empty:

@@ -1,4 +1,4 @@
-"""Codes of retention in words: decisions, reasons of leaving, definitions of leaving, and the tasks of consultants."""
+"""Codes of retention in words: decisions, reasons of leaving, and the tasks of consultants."""
 
 from __future__ import annotations
 
@@ -93,13 +93,6 @@ REASONS = {
     "preventable": later("all that can be prevented"),
     "": later("all reasons"),
 }
-_DEFINITIONS = {
-    "leaving_relationship": later("Leaving means: the customer ends the whole relationship."),
-    "leaving_holding": later(
-        "Leaving means: the customer's last contract of {what} ends and is not renewed within {days} days."
-    ),
-    "leaving_fading": later("Leaving means: at most {share} of the usual transactions within {days} days."),
-}
 
 
 def decision(say: Language, row: pd.Series) -> str:
@@ -149,22 +142,6 @@ def explained(say: Language, row: pd.Series, currency: str) -> str:
             points=say.number(100 * row["saved"], 1),
         )
     return say.text(_EXPLAINED[str(row["code"])])
-
-
-def definition(say: Language, given: dict[str, Any]) -> str:
-    """Return a definition of leaving (``churn.definitions.described``) in a sentence; "" for an unknown one."""
-    words = _DEFINITIONS.get(str(given.get("code", "")))
-    if words is None:
-        return ""
-    if given["code"] == "leaving_holding":
-        what = wording.value(say, str(given.get("product_id") or given.get("product_group")))
-        return say.text(words, what=what, days=say.number(given["renewed_within_days"]))
-    if given["code"] == "leaving_fading":
-        days = say.number(given["window_days"])
-        if not given["share"]:
-            return say.text("Leaving means: no transaction within {days} days.", days=days)
-        return say.text(words, share=say.percent(float(given["share"]), 0), days=days)
-    return say.text(words)
 
 
 def group(say: Language, name: str) -> str:

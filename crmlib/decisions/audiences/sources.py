@@ -69,13 +69,13 @@ def tables(
 def scores_of(data: Path, model: str, as_of: dt.date) -> pa.Table:
     """Return customer_id, product_id, score of the scores an audience as of ``as_of`` would use."""
     found = scores(data, model, as_of)
-    return _read("score", data, found.file, found.checksum)
+    return _read("score", found.model, data, found.file, found.checksum)
 
 
 def segments_of(data: Path, segmentation: str, as_of: dt.date) -> pa.Table:
     """Return customer_id, segment of the memberships an audience as of ``as_of`` would use."""
     found = segments(data, segmentation, as_of)
-    return _read("segment", data, found.file, found.checksum)
+    return _read("segment", segmentation, data, found.file, found.checksum)
 
 
 def _set(leaf: Data) -> str:
@@ -83,10 +83,10 @@ def _set(leaf: Data) -> str:
 
 
 @lru_cache(maxsize=4)  # files of scores never change; a builder counts again at each click
-def _read(kind: str, data: Path, file: str, checksum: str) -> pa.Table:
+def _read(kind: str, name: str, data: Path, file: str, checksum: str) -> pa.Table:
     if kind == "score":
         read = score_sets.read(
-            data, ScoreSet(file=file, checksum=checksum), columns=["customer_id", "product_id", "score"]
+            data, ScoreSet(model=name, file=file, checksum=checksum), columns=["customer_id", "product_id", "score"]
         )
         read = read.dropna(subset="score")
     else:

@@ -17,7 +17,6 @@ from crmlib.decisions import call_list, policy
 from crmlib.warehouse.company import Company
 from crmlib.warehouse.snapshot import Snapshot
 
-HOLDOUT_GOAL = "holdout"
 ADDRESS = {"call": "phone", "sms": "phone", "email": "email", "mail": "postcode"}
 """What a channel needs to know of a customer. Where a warehouse has it of nobody, it is looked up elsewhere."""
 
@@ -112,7 +111,7 @@ def _without(customers: pd.DataFrame, column: str) -> frozenset[str]:
 
 
 def _held_out(campaigns: pd.DataFrame, members: pd.DataFrame) -> frozenset[str]:
-    universal = {policy.HOLDOUT_CAMPAIGN, *campaigns.loc[campaigns["goal"] == HOLDOUT_GOAL, "campaign_id"]}
+    universal = {policy.HOLDOUT_CAMPAIGN, *campaigns.loc[campaigns["goal"] == policy.HOLDOUT_GOAL, "campaign_id"]}
     rows = members[members["campaign_id"].isin(universal)]
     return frozenset(rows.loc[rows["control"].astype(bool), "customer_id"])
 

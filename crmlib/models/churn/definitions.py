@@ -7,6 +7,7 @@ Non-contractual: nothing ends, but the activity fades (``Fading``).
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,7 +72,8 @@ class Holding:
     @property
     def name(self) -> str:
         """The name under which models and scores of this definition are saved."""
-        return f"churn_{self.product_id or self.product_group}"
+        # It names a folder too, so that nothing of a product's id may lead out of it.
+        return "churn_" + re.sub(r"[^\w-]+", "-", self.product_id or self.product_group)
 
 
 @dataclass(frozen=True)
@@ -138,18 +140,21 @@ def from_json(text: str) -> Definition:
     try:
         given = json.loads(text)
         kind = given.pop("kind")
-    except (ValueError, AttributeError, KeyError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise UsageError(
             f'a definition of leaving is JSON with a kind, for example {{"kind": "relationship"}}; found {text[:60]!r}'
         ) from error
     if given.pop("format", FORMAT) != FORMAT:
         raise UsageError(f"the definition of leaving is of another format than {FORMAT}; write it anew")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise UsageError(f"unknown kind {kind!r} of leaving; there are {', '.join(_KINDS)}")
     if "reasons" in given:
-        given["reasons"] = tuple((str(name), tuple(values)) for name, values in given["reasons"])
+        given["reasons"] = _groups(given["reasons"])
     if "left_out" in given:
-        given["left_out"] = tuple(given["left_out"])
+        given["left_out"] = _texts("left_out", given["left_out"])
+    for name in ("product_id", "product_group"):
+        if not isinstance(given.get(name, ""), str):
+            raise UsageError(f"{name} is {given[name]!r}; write it as text, in quotes")
     try:
         return _KINDS[kind](**given)
     except TypeError as error:
@@ -175,6 +180,18 @@ def reason_of(definition: Definition, value: str | None) -> str:
     ('death_or_moving', 'other')
     """
     return {found: name for name, values in definition.reasons for found in values}.get(value or "", OTHER)
+
+
+def _groups(given: Any) -> Groups:
+    if not isinstance(given, list) or not all(isinstance(one, list) and len(one) == 2 for one in given):
+        raise UsageError(f'reasons is {given!r}; write a list such as [["price", ["price", "fees"]]]')
+    return tuple((str(name), _texts(f"the reason {name!r}", values)) for name, values in given)
+
+
+def _texts(what: str, given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise UsageError(f'{what} holds {given!r}; write a list of texts such as ["price", "fees"]')
+    return tuple(given)
 
 
 def _check_days(name: str, days: int, *, least: int) -> None:

@@ -18,8 +18,6 @@ from crmlib.warehouse.snapshot import Snapshot, cutoff
 
 LOOKBACK_DAYS = 731
 UNIT_DAYS = 7
-FITTED = 10_000
-"""Four parameters are fitted on so many customers at most, evenly spaced; the figures of all follow from them."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,8 @@ def expect(table: pd.DataFrame, *, horizon_days: int, annual_discount: float) ->
     recency = (table["first"] - table["last"]).to_numpy(float) / UNIT_DAYS
     age = table["first"].to_numpy(float) / UNIT_DAYS
     mean = np.maximum(table["earned_minor"].to_numpy(float), 0) / np.maximum(frequency + 1, 1)
-    some = np.unique(np.linspace(0, len(key) - 1, FITTED).astype(int)) if len(key) else np.zeros(0, dtype=int)
     try:
-        often = bgnbd.fit(frequency[some], recency[some], age[some])
+        often = bgnbd.fit(frequency, recency, age)
     except DataError as error:
         unknown = np.full(len(key), np.nan)
         nothing = np.zeros(len(key))
@@ -96,23 +93,22 @@ def expect(table: pd.DataFrame, *, horizon_days: int, annual_discount: float) ->
         horizon_days, frequency, recency, age, annual_discount=annual_discount, unit_days=UNIT_DAYS
     )
     alive = often.alive(frequency, recency, age)
-    each, notes = _a_day(frequency + 1, mean, some)
+    each, notes = _a_day(frequency + 1, mean)
     # Poisson about the expected number, and all or nothing with the probability of being active.
     certain = np.divide(count, alive, out=np.zeros(len(key)), where=alive > 0)
     variance = each**2 * (2 * count + certain**2 * alive * (1 - alive))
     return Activity(key, count * each, np.sqrt(variance), alive, notes)
 
 
-def _a_day(number: np.ndarray, mean: np.ndarray, some: np.ndarray) -> tuple[np.ndarray, tuple[dict[str, Any], ...]]:
+def _a_day(number: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, tuple[dict[str, Any], ...]]:
     """Return what a day with transactions is expected to earn: by Gamma-Gamma, or the customer's own mean where it fails.
 
     Who never earned anything with transactions is expected to earn nothing.
     """
     pays = mean > 0
-    paying = some[pays[some]]
     out = mean.copy()
     try:
-        out[pays] = gammagamma.fit(number[paying], mean[paying]).expected_value(number[pays], mean[pays])
+        out[pays] = gammagamma.fit(number[pays], mean[pays]).expected_value(number[pays], mean[pays])
     except DataError as error:
         return mean, ({"code": "own_mean", "why": str(error)},)
     return out, ()

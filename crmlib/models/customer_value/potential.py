@@ -206,9 +206,24 @@ def _compared(
     for begin in range(0, len(space), _BLOCK):
         part = slice(begin, begin + _BLOCK)
         far = length - 2 * (space[part] @ there.T)
-        near = np.argpartition(far, number - 1, axis=1)[:, :number]
+        near = _nearest(far, number)
         found = worth[near]  # customers × comparable × products
         bench[part] = found.mean(axis=1)
         sums = np.einsum("nkp,np->nk", found, open_[part].astype(np.float32))
         low[part], high[part] = np.quantile(sums, tails, axis=1)
     return bench, low, high
+
+
+def _nearest(far: np.ndarray, number: int) -> np.ndarray:
+    """Return the columns of the ``number`` smallest values of each row, in no order.
+
+    >>> np.sort(_nearest(np.array([[3.0, 1, 2], [0, 5, 0], [1, 1, 1]]), 2), axis=1).tolist()[:2]
+    [[1, 2], [0, 2]]
+    """
+    # Finding the limit and comparing is several times faster than argpartition, which only ties need.
+    near = far <= np.partition(far, number - 1, axis=1)[:, number - 1 : number]
+    tied = near.sum(axis=1) != number
+    out = np.empty((len(far), number), dtype=np.int64)
+    out[~tied] = np.nonzero(near[~tied])[1].reshape(-1, number)
+    out[tied] = np.argpartition(far[tied], number - 1, axis=1)[:, :number]
+    return out

@@ -76,20 +76,21 @@ def predict(
     """Return the predicted value of every customer with an open relationship, by what was known at the snapshot.
 
     ``horizon_days`` and ``annual_discount`` instead of the company's; ``account`` the table of ``actual.monthly`` for the
-    last 365 days, where it is at hand; ``every`` takes every n-th customer only. Raises UsageError for a horizon below one day and a discount outside 0 to 1,
-    DataError where no contract is known and as ``actual.lines``.
+    last 365 days, where it is at hand; ``every`` takes every n-th customer only. Raises UsageError for a horizon below
+    one day and a discount outside 0 to 1, DataError where no contract is known and as ``actual.lines``.
     """
     company = company or snapshot.warehouse.company
     horizon, rate = contracts.check(company, horizon_days, annual_discount)
     goods = terms.products(snapshot, company=company)
-    held = contracts.read(snapshot, goods, company=company, every=every)
+    people = _people(snapshot, every)
+    keys = people["customer_key"].to_numpy()
+    held = _of(contracts.read(snapshot, goods, company=company, every=every), keys)
     contracts.need(held, snapshot)
     today = (snapshot.as_of - _EPOCH).days
     edges = np.linspace(0, horizon, -(-horizon // STEP_DAYS) + 1)
     middle = (edges[1:] + edges[:-1]) / 2
     steps = _Steps(middle, np.diff(edges) * discount.factor(rate, middle))
-    people = _people(snapshot, every)
-    keys, there = people["customer_key"].to_numpy(), people["closed"].to_numpy() > today
+    there = people["closed"].to_numpy() > today
     lasts = contracts.lasting(held, goods, today)
     running = held[(held["closed"] > today) & (held["opened"] <= today)].reset_index(drop=True)
     each, each_spread = _contracts(running, lasts, steps, today)
@@ -101,7 +102,7 @@ def predict(
     days = activity.days(snapshot, company=company, every=every)
     moves = activity.expect(days, horizon_days=horizon, annual_discount=rate).of(keys)
     account = actual.monthly(snapshot, company=company, every=every) if account is None else account
-    cost, cost_spread = _upkeep(account, people, steps, today)
+    cost, cost_spread = _upkeep(_of(account, keys), people, steps, today)
     parts = np.stack([by_product.sum(axis=1), fresh.sum(axis=1), moves.value, -cost], axis=1)
     table = pd.DataFrame(parts, columns=list(PARTS))
     table["spread_minor"] = np.sqrt(variance + cost_spread**2 + moves.spread**2)
@@ -137,6 +138,11 @@ def _people(snapshot: Snapshot, every: int) -> pd.DataFrame:
         day = pd.to_datetime(found[name]).to_numpy("datetime64[D]")
         out[column] = np.where(np.isnat(day), empty, day.astype(np.int64))
     return out
+
+
+def _of(table: pd.DataFrame, keys: np.ndarray) -> pd.DataFrame:
+    """Return the rows of customers who are known; what the sources say of others belongs to nobody here."""
+    return table[table["customer_key"].isin(keys)].reset_index(drop=True)
 
 
 def _contracts(running: pd.DataFrame, lasts: Lasting, steps: _Steps, today: int) -> tuple[np.ndarray, np.ndarray]:

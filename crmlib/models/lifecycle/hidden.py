@@ -177,7 +177,8 @@ def _step(model: HiddenModel, given: Encoded) -> tuple[HiddenModel, float]:
         ahead = chances[:, column + 1] * beta / scale[:, column + 1, None]
         known = given.present[:, column] & ~given.ended[:, column]
         pairs += alpha[known, column].T @ ahead[known]
-        beta = ahead @ model.move.T
+        # Of who came back after an end, what follows says nothing of what was before.
+        beta = np.where(_back(given, column + 1)[:, None], 1.0, ahead @ model.move.T)
         gamma[:, column] = alpha[:, column] * beta
     live = given.present & ~given.ended
     emit = []
@@ -217,7 +218,7 @@ def _forward(model: HiddenModel, encoded: Encoded, chances: Array) -> tuple[Arra
     before = np.zeros((size, total))
     for column in range(dates):
         present = encoded.present[:, column]
-        fresh = present & (before.sum(axis=1) == 0)
+        fresh = present & ((before.sum(axis=1) == 0) | _back(encoded, column))
         expected = np.where(fresh[:, None], start, before @ model.move)
         # Who had left before he was first seen is in the last state; that was not for the model to say.
         expected = np.where((fresh & encoded.ended[:, column])[:, None], gone, expected)
@@ -227,6 +228,13 @@ def _forward(model: HiddenModel, encoded: Encoded, chances: Array) -> tuple[Arra
         before = np.where(present[:, None], now / scale[:, column, None], before)
         alpha[:, column] = before
     return alpha, scale
+
+
+def _back(encoded: Encoded, column: int) -> Array:
+    """Return whose relationship, ended at the date before, is open again: he begins anew."""
+    if column == 0:
+        return np.zeros(len(encoded.newcomer), dtype=bool)
+    return encoded.ended[:, column - 1] & ~encoded.ended[:, column]
 
 
 def _sizes() -> list[int]:

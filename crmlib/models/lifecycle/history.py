@@ -37,10 +37,11 @@ class History:
         return pd.DataFrame({"customer_id": self.customer_id.to_numpy()[row], "as_of": days, "phase": names})
 
 
-def collect(assigned: Sequence[pd.DataFrame]) -> History:
+def collect(assigned: Sequence[pd.DataFrame], observed: Sequence[pd.DataFrame]) -> History:
     """Return the history of phases from the tables of ``phases.assign`` of successive dates.
 
-    Raises DataError where the dates do not rise.
+    In: also the tables of ``observations.observe`` they were made of, whose ``ended`` says which relationships were closed,
+    whatever the rules call that. Raises DataError where the dates do not rise.
     """
     days = tuple(pd.Timestamp(table["as_of"].iloc[0]) for table in assigned)
     if list(days) != sorted(set(days)):
@@ -48,12 +49,12 @@ def collect(assigned: Sequence[pd.DataFrame]) -> History:
     ids = pd.Index(assigned[-1]["customer_id"])
     phase = np.full((len(ids), len(days)), -1, dtype=np.int8)
     closed = np.zeros(phase.shape, dtype=bool)
-    for column, table in enumerate(assigned):
+    for column, (table, seen) in enumerate(zip(assigned, observed, strict=True)):
         place = ids.get_indexer(pd.Index(table["customer_id"]))
         known = place >= 0
         number = pd.Categorical(table["phase"], categories=list(phases.PHASES)).codes
         phase[place[known], column] = number[known]
-        closed[place[known], column] = (table["code"] == "closed").to_numpy()[known]
+        closed[place[known], column] = (seen["ended"] > 0).to_numpy()[known]
     return History(ids, days, phase, closed)
 
 

@@ -159,7 +159,7 @@ def read(path: Path) -> tuple[Rule, ...]:
             for one in found["rules"]
         )
         _whole(rules)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path}: the life-cycle rules cannot be read ({error}); write a block [[rules]] with phase, code and conditions "
             "for each"

@@ -41,6 +41,8 @@ def times(history: History, *, seed: int = 7) -> pd.DataFrame:
         point = _expected((left / size)[None, :])[0]
         for quarter in range(LONGEST):
             low, high = np.quantile(drawn[:, quarter], [0.025, 0.975])
+            # Where all moved, no draw is quite as quick as the estimate.
+            low, high = min(low, point[quarter]), max(high, point[quarter])
             first, last = _range(left / size, quarter)
             best = int(to[quarter].argmax())
             some = left[quarter] > 0

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import digamma, gammaln, hyp2f1
 
 from crmlib.models.lifetime import discount, maximum
-from crmlib.models.lifetime.inputs import Array, checked, collapsed, enough
+from crmlib.models.lifetime.inputs import Array, checked, checked_horizon, collapsed, enough
 
 NAME = "BG/NBD"
 PARAMETERS = ("r", "alpha", "a", "b")
@@ -76,6 +76,7 @@ class Fitted:
     def simulate(self, horizon: float, frequency: Any, recency: Any, age: Any, *, random: np.random.Generator) -> Array:
         """Return one draw of each customer's number of purchases within ``horizon``, given what he did so far."""
         x, last, age_ = checked(frequency, recency, age, model=NAME)
+        horizon = checked_horizon(horizon, model=NAME)
         there = random.random(len(x)) < self.alive(x, last, age_)
         rate = random.gamma(self.r + x) / (self.alpha + age_)
         stop = np.maximum(random.beta(self.a, self.b + x), 1e-12)
@@ -86,6 +87,7 @@ class Fitted:
 
         Its 2F1, whose parameters grow with x, is taken after Euler's transformation, where they do not.
         """
+        horizon = checked_horizon(horizon, model=NAME)
         if abs(self.a - 1) < _NEAR:  # the formula is 0 / 0 at a = 1 and smooth around it
             sides = [replace(self, a=1 + step)._while_alive(horizon, x, age) for step in (-2 * _NEAR, 2 * _NEAR)]
             return (sides[0] + sides[1]) / 2

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crmlib.errors import DataError
+from crmlib.errors import DataError, UsageError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -44,6 +44,13 @@ def checked(frequency: Any, recency: Any, age: Any, *, model: str) -> tuple[Arra
     _refuse((x == 0) & (last > 0), f"{model}: recency", "a value above 0 without a repeat purchase; use 0")
     _refuse((x > 0) & (last == 0), f"{model}: recency", "0 with repeat purchases; count one purchase a day at most")
     return x, last, age_
+
+
+def checked_horizon(horizon: float, *, model: str) -> float:
+    """Return the time to look ahead; raises UsageError for one that is not a number of 0 or more."""
+    if not 0 <= horizon < np.inf:
+        raise UsageError(f"{model}: the horizon is {horizon!r}; give a time of 0 or more, in the unit of the data")
+    return horizon
 
 
 def enough(frequency: Array, *, model: str) -> None:

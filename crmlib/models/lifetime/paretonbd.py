@@ -10,7 +10,7 @@ from scipy.special import digamma, gammaln
 
 from crmlib.models.lifetime import discount, maximum, quadrature
 from crmlib.models.lifetime.bgnbd import rescaled
-from crmlib.models.lifetime.inputs import Array, checked, collapsed, enough
+from crmlib.models.lifetime.inputs import Array, checked, checked_horizon, collapsed, enough
 
 NAME = "Pareto/NBD"
 PARAMETERS = ("r", "alpha", "s", "beta")
@@ -76,6 +76,7 @@ class Fitted:
     def simulate(self, horizon: float, frequency: Any, recency: Any, age: Any, *, random: np.random.Generator) -> Array:
         """Return one draw of each customer's number of purchases within ``horizon``, given what he did so far."""
         x, last, age_ = checked(frequency, recency, age, model=NAME)
+        horizon = checked_horizon(horizon, model=NAME)
         there = random.random(len(x)) < self.alive(x, last, age_)
         rate = random.gamma(self.r + x) / (self.alpha + age_)
         stopping = random.gamma(self.s, size=len(x)) / (self.beta + age_)
@@ -84,6 +85,7 @@ class Fitted:
 
     def _while_alive(self, horizon: float, x: Array, age: Array) -> Array:
         """Return the expected purchases of those still buying: their mean rate times their mean time within the horizon."""
+        horizon = checked_horizon(horizon, model=NAME)
         passed = np.log1p(horizon / (self.beta + age))
         power = self.s - 1
         # (1 - e^(-power passed)) / power, which at power 0 is what passed.

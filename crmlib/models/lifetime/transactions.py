@@ -158,6 +158,8 @@ def _day(transactions: pd.DataFrame, until: Any) -> pd.Timestamp:
     missing = [name for name in ("customer_id", "occurred_at") if name not in transactions]
     if missing:
         raise DataError(f"the transactions have no column {', '.join(missing)}; they need customer_id and occurred_at")
+    if not pd.api.types.is_datetime64_any_dtype(transactions["occurred_at"].dtype):
+        raise DataError("the transactions' occurred_at holds no times; convert it with pandas.to_datetime")
     day = pd.Timestamp(parse_date(until))
     if not (transactions["occurred_at"] < day + pd.Timedelta(days=1)).any():
         raise DataError(f"there are no purchases until {day.date()}; take a later day")

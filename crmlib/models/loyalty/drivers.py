@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from crmlib.errors import DataError
-from crmlib.models.loyalty.nps import QUESTION, holm
+from crmlib.models.loyalty.nps import QUESTION, holm, outside
 from crmlib.warehouse.snapshot import Snapshot
 
 Floats = NDArray[np.float64]
@@ -32,11 +32,13 @@ def wide(snapshot: Snapshot, *, survey: str, question: str = QUESTION) -> pd.Dat
     """Return the answers of a survey that has several questions, one row for each time a customer answered.
 
     Out: customer_id, answered_at, channel, branch_id, then a column for each question (numbers), ``question`` first.
+    Answers to the question "nps" outside 0 to 10 are left out, as by ``nps.answers``.
     Raises DataError where the survey does not ask ``question`` or nothing else.
     """
     columns = ["customer_id", "survey", "question", "answered_at", "score", "channel", "branch_id"]
     rows = snapshot.table("surveys", columns)
     rows = rows[(rows["survey"] == survey) & rows["score"].notna()]
+    rows = rows[~((rows["question"] == QUESTION) & outside(rows["score"]))]
     found = sorted(rows["question"].unique())
     if question not in found or len(found) < 2:
         raise DataError(
@@ -101,24 +103,29 @@ def shares(correlation: Floats) -> tuple[float, Floats]:
     >>> round(r2, 2), parts.round(2).tolist()
     (0.45, [0.8, 0.2])
     """
-    count = len(correlation) - 1
-    fitted = np.zeros(1 << count)
+    total, parts = _shares(correlation)
+    return float(total), parts
+
+
+def _shares(correlation: Floats) -> tuple[Floats, Floats]:
+    """Return the same for each of a stack of correlation matrices."""
+    count = correlation.shape[-1] - 1
+    fitted = np.zeros((*correlation.shape[:-2], 1 << count))
     for size in range(1, count + 1):
         for subset in combinations(range(1, count + 1), size):
             chosen = list(subset)
-            to = correlation[0, chosen]
-            fitted[sum(1 << (one - 1) for one in chosen)] = to @ np.linalg.solve(
-                correlation[np.ix_(chosen, chosen)], to
-            )
+            to = correlation[..., 0, chosen]
+            solved = np.linalg.solve(correlation[..., chosen, :][..., chosen], to[..., None])[..., 0]
+            fitted[..., sum(1 << (one - 1) for one in chosen)] = (to * solved).sum(axis=-1)
     masks = np.arange(1 << count)
     members = np.array([mask.bit_count() for mask in masks.tolist()])
-    total = fitted[-1]
-    parts = np.zeros(count)
+    total = fitted[..., -1]
+    parts = np.zeros((*total.shape, count))
     weight = np.array([factorial(k) * factorial(count - k - 1) / factorial(count) for k in range(count)])
     for place in range(count):
         without = masks[(masks >> place) & 1 == 0]
-        parts[place] = weight[members[without]] @ (fitted[without | (1 << place)] - fitted[without])
-    return float(total), parts / total if total > 0 else np.full(count, np.nan)
+        parts[..., place] = (fitted[..., without | (1 << place)] - fitted[..., without]) @ weight[members[without]]
+    return total, np.divide(parts, total[..., None], out=np.full_like(parts, np.nan), where=total[..., None] > 0)
 
 
 def _complete(answers: pd.DataFrame, outcome: str, names: list[str]) -> pd.DataFrame:
@@ -164,9 +171,7 @@ def _resampled(x: Floats, y: Floats, rng: np.random.Generator) -> Floats:
     """Return the importances of bootstrap samples; few for many drivers, as each takes every subset."""
     joint = np.column_stack([y, x])
     draws = _DRAWS if x.shape[1] <= 6 else 100
-    out = []
-    for _ in range(draws):
-        correlation: Floats = np.asarray(np.corrcoef(joint[rng.integers(0, len(joint), len(joint))].T))
-        if np.isfinite(correlation).all() and np.linalg.cond(correlation) < 1e9:
-            out.append(shares(correlation)[1])
-    return np.array(out)
+    drawn = (joint[rng.integers(0, len(joint), len(joint))] for _ in range(draws))
+    correlations = np.stack([np.corrcoef(rows.T) for rows in drawn])
+    correlations = correlations[np.isfinite(correlations).all(axis=(1, 2))]
+    return _shares(correlations[np.linalg.cond(correlations) < 1e9])[1]

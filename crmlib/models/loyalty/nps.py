@@ -70,7 +70,7 @@ def answers(snapshot: Snapshot, *, survey: str | None = None) -> Answers:
     table = table[table["question"] == QUESTION]
     if survey is not None:
         table = table[table["survey"] == survey]
-    empty, wrong = table["score"].isna(), _outside(table["score"])
+    empty, wrong = table["score"].isna(), outside(table["score"])
     kept = table.loc[~empty & ~wrong, _COLUMNS].sort_values(["answered_at", "customer_id"], ignore_index=True)
     return Answers(kept, int(wrong.sum()), int(empty.sum()))
 
@@ -91,7 +91,7 @@ def counts(scores: ArrayLike) -> tuple[int, int, int]:
 
 def checked(scores: pd.Series) -> pd.Series:
     """Return the answers as they are; raises DataError where one is no whole number from 0 to 10."""
-    wrong = _outside(scores) | scores.isna()
+    wrong = outside(scores) | scores.isna()
     if wrong.any():
         first = scores[wrong].iloc[0]
         raise DataError(
@@ -99,6 +99,12 @@ def checked(scores: pd.Series) -> pd.Series:
             f"10 (the first is {first}); correct them at the source, or leave them out with nps.answers"
         )
     return scores
+
+
+def outside(scores: pd.Series) -> pd.Series:
+    """Return which answers are no whole number from 0 to 10; an empty one is not."""
+    given = scores.astype(float)
+    return given.notna() & ~((given >= 0) & (given <= 10) & (given == given.round()))
 
 
 def interval(promoters: ArrayLike, passives: ArrayLike, detractors: ArrayLike, *, level: float = 0.95) -> Interval:
@@ -254,11 +260,6 @@ def _finished(sums: pd.DataFrame, by: Sequence[str], level: float) -> pd.DataFra
     return out[[*by, *counted, "score", "low", "high"]]
 
 
-def _outside(scores: pd.Series) -> pd.Series:
-    given = scores.astype(float)
-    return given.notna() & ~((given >= 0) & (given <= 10) & (given == given.round()))
-
-
 def _level(level: float) -> None:
     if not 0 < level < 1:
         raise UsageError(f"level is {level!r}; give a number between 0 and 1, for example 0.95")
@@ -309,7 +310,7 @@ def _recovered(first: pd.DataFrame, second: pd.DataFrame, alpha: Floats) -> tupl
 def _p(first: pd.DataFrame, second: pd.DataFrame, gap: Floats) -> Floats:
     """Return the level of error at which the interval just reaches zero, by bisection on its logarithm."""
     inside, outside = np.full(len(gap), np.log(1e-16)), np.zeros(len(gap))
-    for _ in range(50):
+    for _ in range(36):
         middle = (inside + outside) / 2
         low, high = _recovered(first, second, np.exp(middle))
         holds = (low <= 0) & (high >= 0)

@@ -28,6 +28,8 @@ EVENTS_A_COEFFICIENT = 5
 """Departures for a reason needed for each coefficient (Vittinghoff & McCulloch 2007, Am. J. Epidemiology 165, 710-718)."""
 RARE = 30
 """Levels of a covariate with fewer rows are one, for alone they would tell nothing."""
+_UNBOUNDED = 20.0
+"""A standard error this large, for a step of one standard deviation: the data set no bound to the ratio."""
 BANDS = (90, 365, 1095)
 """Days of tenure at which the baseline may step, unless told otherwise."""
 
@@ -37,7 +39,8 @@ class Hazards:
     """Rates of leaving by reason.
 
     Attributes: ``effects``, a row per reason and covariate: reason, covariate ("name", or "name=level" against the
-    reference), coefficient, standard_error, hazard_ratio, low, high, p, events; ``unknown``, the reasons with too few
+    reference), coefficient, standard_error, hazard_ratio, low, high, p, events (nan where the data set no bound to a ratio:
+    nobody who left, or everybody, had it); ``unknown``, the reasons with too few
     departures for that: reason, found, need; ``bands`` of tenure; ``design`` of the covariates; ``coefficients`` by reason
     (bands, then covariates); ``constants``, the one rate for everybody of a reason without any.
     """
@@ -143,7 +146,9 @@ def cox(
             given.time, (inputs - centre) / spread, status=left.astype(int), entry=late, ties="efron"
         ).fit()
         tables.append(
-            _effects(reason, made.names, found.params / spread, found.bse / spread, level).assign(events=left.sum())
+            _effects(reason, made.names, found.params / spread, _bounded(found.bse) / spread, level).assign(
+                events=left.sum()
+            )
         )
     return pd.concat(tables, ignore_index=True)
 
@@ -196,13 +201,19 @@ def _poisson(inputs: np.ndarray, left: np.ndarray, days: np.ndarray) -> tuple[np
     spread[spread == 0] = 1.0
     family = families.Poisson()
     found = GLM(left.astype(float), inputs / spread, family=family, offset=np.log(days)).fit()
-    return found.params / spread, found.bse / spread
+    return found.params / spread, _bounded(found.bse) / spread
+
+
+def _bounded(errors: np.ndarray) -> np.ndarray:
+    """Return the standard errors of columns of spread 1, infinite where the search merely stopped on its way to infinity."""
+    return np.where(errors > _UNBOUNDED, np.inf, errors)
 
 
 def _effects(reason: str, names: Sequence[str], slopes: np.ndarray, errors: np.ndarray, level: float) -> pd.DataFrame:
     if not 0 < level < 1:
         raise UsageError(f"level is {level}; it must lie between 0 and 1, for example 0.95")
     z = stats.norm.ppf((1 + level) / 2)
+    slopes, errors = (np.where(np.isfinite(errors), values, np.nan) for values in (slopes, errors))
     return pd.DataFrame(
         {
             "reason": reason,
