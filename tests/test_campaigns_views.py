@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import made_campaigns
@@ -104,3 +105,12 @@ def test_the_picture_of_refusals_adds_up_the_rare_reasons() -> None:
     figure = plots_campaigns.refusals(pd.DataFrame(rows), audience=142, words={"": "can be contacted"})
     drawn = {bar.name: bar.x[0] for bar in figure.data}
     assert drawn == {"can be contacted": 100, "b": 9, "c": 8, "d": 7, "e": 6, "other reasons": 12}
+
+
+def test_a_campaign_without_a_product_is_on_the_calendar_but_has_no_sales_to_measure(data: Path) -> None:
+    found = campaigns_data.load(data)
+    keeping = {"campaign_id": "keep", "name": "Keep", "goal": "retention", "starts_on": pd.Timestamp("2025-01-01")}
+    more = pd.concat([found.known, pd.DataFrame([keeping])], ignore_index=True)
+    shown = replace(found, known=more)
+    assert "keep" in set(campaigns_data.calendar_table(shown)["campaign_id"])
+    assert "keep" not in set(campaigns_data.measurable(shown)["campaign_id"])

@@ -215,7 +215,7 @@ def test_how_it_is_worked_out_is_told_with_definition_caution_and_break_even(loa
     assert "A customer leaves on the day the whole relationship ends." in told
     assert "with 80% certainty at least so much is prevented" in told
     assert "Break-even (call, €5.00): it prevents" in told
-    assert "Does it last? call: within 180 days the relative risk was" in told
+    assert "Does it last? call: of 1,000 contacted" in told
     assert f"All {made_retention.COMPANY.capacities['call']} contacts by call are used; one more would save" in told
     assert "{" not in retention_about.how(RU, loaded)
 

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from crmlib import paths, samples, warehouse
-from crmlib.decisions.objections import profiling_objectors
 from crmlib.errors import DataError, UsageError
 from crmlib.models.lifecycle import compare, hidden, history, phases
 from crmlib.runs import lifecycle_jobs
 from crmlib.runs.stages import Stages
 from crmlib.store import score_sets
+from crmlib.warehouse.objections import profiling_objectors
 
 NOW = dt.datetime(2026, 1, 1)
 DAYS = tuple(pd.date_range("2020-03-31", periods=8, freq="QE"))

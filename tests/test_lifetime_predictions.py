@@ -231,6 +231,16 @@ def test_counts_of_a_snapshot_are_those_of_its_table_and_prospects_are_left_out(
         transactions.from_snapshot(taken, transactions.Purchases(categories=("yachts",)))
 
 
+def test_purchases_in_two_currencies_are_not_added_up(tmp_path: Path) -> None:
+    rows = {"transaction_id": ["1", "2"], "customer_id": ["A", "A"], "amount_minor": [-100, -200]}
+    moved = pd.DataFrame({**rows, "occurred_at": pd.Timestamp("2025-01-05"), "currency": ["USD", None]})
+    people = pd.DataFrame({"customer_id": ["A"], "valid_from": pd.Timestamp("2025-01-01")})
+    build.from_frames(tmp_path / "v000001.duckdb", {"customers": people, "transactions": moved})
+    taken = snapshot.open_file(tmp_path / "v000001.duckdb").snapshot("2025-01-05")
+    with pytest.raises(DataError, match="column currency: EUR, USD together; choose transactions of one currency"):
+        transactions.from_snapshot(taken)
+
+
 def test_trials_count_only_whole_months_after_the_first() -> None:
     rows = pd.DataFrame(
         {

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from crmlib import paths, warehouse
 from crmlib.decisions import policy, retention_worth
 from crmlib.decisions import retention as deciding
-from crmlib.decisions.objections import profiling_objectors
 from crmlib.decisions.retention_worth import Known
 from crmlib.errors import DataError, NotFoundError, UsageError
 from crmlib.models import labels
@@ -26,6 +25,7 @@ from crmlib.runs import retention_jobs
 from crmlib.runs.stages import Stages
 from crmlib.store import score_sets
 from crmlib.warehouse import build
+from crmlib.warehouse.objections import profiling_objectors
 from crmlib.warehouse.snapshot import Snapshot
 
 COMPANY = made_retention.COMPANY

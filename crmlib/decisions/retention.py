@@ -16,10 +16,10 @@ import pandas as pd
 
 from crmlib.decisions import allocation, policy
 from crmlib.decisions.allocation import Chunk, Problem
-from crmlib.decisions.objections import profiling_objectors
 from crmlib.decisions.retention_worth import Known, Worth, worth
 from crmlib.errors import UsageError
 from crmlib.warehouse.company import Company
+from crmlib.warehouse.objections import objectors
 from crmlib.warehouse.snapshot import Snapshot
 
 COLUMNS = [
@@ -85,7 +85,7 @@ def decide(
     found = worth(ids, known, company)
     judged = policy.judged(past, people[["customer_id"]], company=company)
     refused = _policy_codes(judged, ids, found.channels)
-    objected = ids.isin(profiling_objectors(snapshot.table("consents")))
+    objected = ids.isin(objectors(snapshot))
     usable = ~objected & np.isfinite(found.risk) & np.isfinite(found.value)
     possible = np.where((refused == "") & usable[:, None], found.net, -np.inf)
     room = _room(past, people, company, found.channels)

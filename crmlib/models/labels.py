@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from crmlib.errors import DataError, NotFoundError
 from crmlib.models import pairs
-from crmlib.warehouse import schema
+from crmlib.warehouse import objections, schema
 from crmlib.warehouse.snapshot import Snapshot, Warehouse, cutoff, known
 
 
@@ -78,23 +78,11 @@ def sold(labels: pd.DataFrame) -> list[str]:
 
 
 def objectors(snapshot: Snapshot) -> np.ndarray:
-    """Return the customer_key of everybody who objected to profiling and had not taken it back by then.
-
-    A statement for one channel is replaced by a later one for that channel or for "all". Whoever is left with any
-    statement against profiling objects (GDPR Art. 21); a customer without a statement does not.
-    """
+    """Return the customer_key of everybody who objected to profiling and had not taken it back by then, in order."""
     consents = schema.tables()["consents"]
-    rows = known(consents, snapshot.as_of, system=("customer_key",)).where(consents.c.purpose == "profiling")
+    rows = known(consents, snapshot.as_of, system=("customer_key",)).where(consents.c.purpose == objections.PURPOSE)
     stated = snapshot.warehouse.arrow(rows).to_pandas()
-    if stated.empty:
-        return np.zeros(0, dtype=np.int64)
-    # Of two statements of one moment the objection counts.
-    stated = stated.sort_values(["changed_at", "granted"], ascending=[True, False])
-    latest = stated.drop_duplicates(["customer_key", "channel"], keep="last")
-    overall = latest[latest["channel"] == "all"].set_index("customer_key")["changed_at"]
-    overruled = latest["changed_at"] < latest["customer_key"].map(overall)
-    against = ~latest["granted"].to_numpy(bool) & ~overruled.to_numpy(bool)
-    return np.unique(latest.loc[against, "customer_key"].to_numpy(np.int64))
+    return np.unique(objections.profiling_objectors(stated, who="customer_key").to_numpy(np.int64))
 
 
 def _allowed(snapshot: Snapshot, products: Sequence[str] | None) -> tuple[pd.DataFrame, list[str], np.ndarray]:

@@ -58,7 +58,7 @@ def with_channels(snapshot: Snapshot, rows: pd.DataFrame) -> pd.DataFrame:
     )
     out = rows.merge(arms, on=["campaign_id", "arm"], how="left", validate="many_to_one")
     named = out["arm"].where(out["arm"].isin(known), out["met_by"].fillna(out["channel"]))
-    other = out["met_about"].notna() & (out["met_about"] != out["product_id"])
+    other = out["met_about"].notna() & out["product_id"].notna() & (out["met_about"] != out["product_id"])
     return out.assign(named=named.fillna("").astype("str"))[~other].reset_index(drop=True)
 
 

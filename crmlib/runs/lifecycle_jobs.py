@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from crmlib import paths, warehouse
-from crmlib.decisions.objections import profiling_objectors
 from crmlib.models.lifecycle import compare, hidden, history, observations, phases, sojourn
 from crmlib.models.lifecycle.history import History
 from crmlib.runs import clock
 from crmlib.runs.jobs import last_day, recorded
 from crmlib.runs.stages import Stages
 from crmlib.store import score_sets
+from crmlib.warehouse.objections import objectors
 
 NAME = "lifecycle"
 VERSION = 1
@@ -84,7 +84,7 @@ def observe(wh: warehouse.Warehouse, snapshot: warehouse.Snapshot) -> list[pd.Da
 
     Who objects to profiling at the day is left out of all of them.
     """
-    objected = profiling_objectors(snapshot.table("consents"))
+    objected = objectors(snapshot)
     days = observations.quarter_ends(wh, snapshot.as_of, before=1)
     # Two threads: most of the work is DuckDB's, outside Python's lock.
     with ThreadPoolExecutor(2) as pool:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from crmlib import features, paths, warehouse
-from crmlib.decisions.objections import profiling_objectors
 from crmlib.errors import DataError, NotFoundError
 from crmlib.models.loyalty import cohorts, drivers, index, mentions, nps, response
 from crmlib.models.segments import behavioural
@@ -19,6 +18,7 @@ from crmlib.runs import clock
 from crmlib.runs.jobs import last_day, recorded
 from crmlib.runs.stages import Stages
 from crmlib.store import score_sets, segment_sets
+from crmlib.warehouse.objections import objectors
 from crmlib.warehouse.snapshot import Snapshot, cutoff
 
 NAME = "loyalty"
@@ -227,7 +227,7 @@ def _index(
     if len(answered):
         own = answered[answered["survey"] == main_survey(answered)]
         last = own.drop_duplicates("customer_id", keep="last")[["customer_id", "score", "answered_at"]]
-    objected = profiling_objectors(snapshot.table("consents"))
+    objected = objectors(snapshot)
     try:
         learnt = index.learn(snapshot.warehouse, snapshot.as_of, without=objected, seed=seed)
     except DataError as error:

@@ -11,7 +11,6 @@ import pandas as pd
 
 from crmlib import paths, warehouse
 from crmlib.errors import DataError
-from crmlib.models import labels
 from crmlib.models.customer_value import NAME, actual, backtest, potential, predicted
 from crmlib.runs import clock
 from crmlib.runs.jobs import last_day, recorded
@@ -19,6 +18,7 @@ from crmlib.runs.stages import Stages
 from crmlib.store import score_sets
 from crmlib.warehouse import company as companies
 from crmlib.warehouse.company import Company
+from crmlib.warehouse.objections import objectors
 from crmlib.warehouse.snapshot import Snapshot
 
 TESTED = 10_000
@@ -118,15 +118,10 @@ def _table(
     }.items():
         table[column] = unknown if could is None else could.table[name].to_numpy()
     table["alive"] = made.table["alive"].to_numpy()
-    silent = table["customer_id"].isin(_objectors(snapshot))
+    silent = table["customer_id"].isin(objectors(snapshot))
     said = [name for name in table.columns if name.startswith(("predicted", "potential", "gap")) or name == "alive"]
     table.loc[silent, said] = np.nan
     return table
-
-
-def _objectors(snapshot: Snapshot) -> pd.Series:
-    names = actual.ids(snapshot)
-    return names[names.index.isin(labels.objectors(snapshot))]
 
 
 def _everything(
@@ -138,7 +133,7 @@ def _everything(
 ) -> dict[str, pd.DataFrame]:
     """Return the tables to save beside the values."""
     there = lines["customer_id"].isin(made.table["customer_id"])
-    silent = _objectors(snapshot)
+    silent = objectors(snapshot)
     parts = made.table[["customer_id", *predicted.PARTS]]
     none = pd.DataFrame({"customer_id": pd.Series(dtype="str"), "product_id": pd.Series(dtype="str"), "gap_minor": []})
     effort = actual.effort(snapshot, company=company)

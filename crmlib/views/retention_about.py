@@ -128,7 +128,7 @@ def how(say: Language, loaded: Loaded) -> str:
         say.text("Death and moving cannot be prevented; nothing is counted there."),
         *_at_average(say, loaded),
         say.text(
-            "The value at stake assumes that whoever is kept now stays; where the effect of a contact fades later, less is saved than stated."
+            "The value at stake assumes that whoever is kept stays as long as others do; where those kept leave soon after, less is saved than stated."
         ),
         *_lasting(say, loaded),
         *_scarce(say, loaded, currency),
@@ -159,25 +159,32 @@ def _at_average(say: Language, loaded: Loaded) -> list[str]:
 
 
 def _lasting(say: Language, loaded: Loaded) -> list[str]:
-    """Return whether what past campaigns changed lasted: the relative risk over twice the days."""
+    """Return whether those whom past campaigns kept stayed: how many more of 1,000 were there after twice the days.
+
+    The relative risk is nearer 1 after twice the days even where everybody kept stays, since later departures dilute it.
+    """
     own = loaded.measured
     if own.empty:
         return []
-    own = own[
-        (own["group"] == "all") & (own["reason"] == "preventable") & (own["within_days"] > retention_data.CALIBRATED)
-    ]
+    own = own[(own["group"] == "all") & (own["reason"] == "preventable") & np.isfinite(own["high"])]
+    base = 1_000 * own["control_left"] / own["control"]
+    own = own.assign(
+        kept=base * (1 - own["relative_risk"]), least=base * (1 - own["high"]), most=base * (1 - own["low"])
+    )
+    soon = own[own["within_days"] == retention_data.CALIBRATED].set_index("channel")["kept"]
+    later = own[(own["within_days"] > retention_data.CALIBRATED) & own["channel"].isin(soon.index)]
     return [
         say.text(
-            "Does it last? {channel}: within {days} days the relative risk was {ratio} ({low} – {high}).",
+            "Does it last? {channel}: of 1,000 contacted {soon} more were there after {first} days, after {days} days {kept} ({low} – {high}).",
             channel=wording.value(say, str(row["channel"])),
+            soon=say.number(soon[row["channel"]], 1),
+            first=say.number(retention_data.CALIBRATED),
             days=say.number(row["within_days"]),
-            **{
-                name: say.number(row[column], 2)
-                for name, column in (("ratio", "relative_risk"), ("low", "low"), ("high", "high"))
-            },
+            kept=say.number(row["kept"], 1),
+            low=say.number(row["least"], 1),
+            high=say.number(row["most"], 1),
         )
-        for _, row in own.iterrows()
-        if np.isfinite(row["high"])
+        for _, row in later.iterrows()
     ]
 
 

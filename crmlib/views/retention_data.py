@@ -14,12 +14,12 @@ import sqlalchemy as sa
 
 from crmlib import paths, warehouse
 from crmlib.decisions import offers_inputs, retention, retention_worth
-from crmlib.decisions.objections import profiling_objectors
 from crmlib.errors import NotFoundError
 from crmlib.store import score_sets, session
 from crmlib.store.tables import Model, ScoreSet
 from crmlib.views import targeting
 from crmlib.warehouse.company import Company
+from crmlib.warehouse.objections import profiling_objectors
 
 KINDS = {
     "act": (retention.PAYS,),

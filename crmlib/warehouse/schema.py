@@ -22,7 +22,7 @@ from sqlalchemy import (
     Text,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the layout of a warehouse file; raised whenever an older reader could misread a newer file."""
 
 ANNOUNCED = ("campaigns", "policies", "prices", "products", "tariffs")

@@ -20,6 +20,7 @@ from crmlib.models import labels, pairs
 from crmlib.models.customer_value import accounts, actual, terms
 from crmlib.models.customer_value.predicted import Prediction
 from crmlib.warehouse.company import Company
+from crmlib.warehouse.objections import objectors
 from crmlib.warehouse.snapshot import Snapshot, known
 
 COMPARABLE = 60
@@ -116,7 +117,8 @@ def estimate(
     inputs = traits(snapshot, customers, company=company).to_numpy()
     space = _space(inputs, prediction.held)
     open_ = _could_buy(snapshot, prediction)
-    chosen = np.flatnonzero(full)
+    # Who objected to profiling is compared with nobody and nobody with him.
+    chosen = np.flatnonzero(full & ~customers.isin(objectors(snapshot)).to_numpy())
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, MOST_FULL).astype(int))]
     bench, low, high = _compared(space, prediction, chosen, open_, level)
     gap = np.where(open_, np.maximum(bench - prediction.new_by_product, 0), 0.0)

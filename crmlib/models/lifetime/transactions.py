@@ -62,11 +62,21 @@ def counts(transactions: pd.DataFrame, *, until: str | dt.date, unit_days: float
     return _counted(found.reset_index(), day, unit_days)
 
 
+def _one_currency(snapshot: Snapshot, chosen: sa.Select[Any]) -> None:
+    """Raise DataError where the rows ``chosen`` are in several currencies; none stated is the company's."""
+    said = sa.func.coalesce(chosen.get_final_froms()[0].c.currency, snapshot.warehouse.company.currency)
+    found = sorted(snapshot.warehouse.read(chosen.with_only_columns(said.label("currency")).distinct())["currency"])
+    if len(found) > 1:
+        raise DataError(
+            f"table transactions, column currency: {', '.join(found)} together; choose transactions of one currency"
+        )
+
+
 def from_snapshot(snapshot: Snapshot, purchases: Purchases | None = None, *, unit_days: float = WEEK) -> pd.DataFrame:
     """Return the same (see ``counts``) of the customers and transactions known at a snapshot.
 
-    A customer from before the records began counts from the first purchase on record. Amounts are taken as they are, so
-    the transactions must be in one currency.
+    A customer from before the records began counts from the first purchase on record. Amounts are taken as they are:
+    raises DataError for more than one currency.
     """
     chosen = purchases or Purchases()
     rows = snapshot.select("transactions").subquery("known")
@@ -79,6 +89,7 @@ def from_snapshot(snapshot: Snapshot, purchases: Purchases | None = None, *, uni
         query = query.where(rows.c.amount_minor < 0 if chosen.kind == "out" else rows.c.amount_minor > 0)
     if chosen.categories:
         query = query.where(rows.c.category.in_(chosen.categories))
+    _one_currency(snapshot, query)
     days = query.group_by(rows.c.customer_id, sa.cast(rows.c.occurred_at, sa.Date)).subquery("days")
     first = sa.func.min(days.c.day).over(partition_by=days.c.customer_id)
     marked = sa.select(days.c.customer_id, days.c.day, days.c.amount, first.label("opening")).subquery("marked")

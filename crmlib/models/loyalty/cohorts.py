@@ -41,7 +41,7 @@ def charges(snapshot: Snapshot) -> pd.DataFrame:
     """Return what customers paid to the company by month: customer_id, month (datetime64, its first day), amount_minor.
 
     Purchases (rows with a product or an order) where there are any, else the transactions of the category fee; returns
-    count against it. Amounts in other currencies are converted at the company's rates; without a rate they are left out.
+    count against it. Amounts in other currencies are converted at the company's rates; raises DataError for one without.
     """
     rows = known(schema.tables()["transactions"], snapshot.as_of).subquery("rows")
     bought = sa.or_(rows.c.product_id.is_not(None), rows.c.order_id.is_not(None))
@@ -60,9 +60,14 @@ def charges(snapshot: Snapshot) -> pd.DataFrame:
             break
     company = snapshot.warehouse.company
     rates = {company.currency: 1.0, **company.exchange_rates}
-    rate = found["currency"].map(lambda name: rates.get(name, np.nan) if isinstance(name, str) else 1.0).astype(float)
-    amounts = found["amount_minor"].astype(float) * rate
-    out = found.assign(amount_minor=amounts, month=found["month"].astype("datetime64[us]"))[rate.notna()]
+    rate = found["currency"].fillna(company.currency).astype(object).map(rates)
+    if rate.isna().any():
+        unknown = ", ".join(sorted(set(found.loc[rate.isna(), "currency"])))
+        raise DataError(
+            f"table transactions, column currency: no exchange rate for {unknown}; add it to exchange_rates in company.toml"
+        )
+    amounts = found["amount_minor"].astype(float) * rate.astype(float)
+    out = found.assign(amount_minor=amounts, month=found["month"].astype("datetime64[us]"))
     return out.groupby(["customer_id", "month"])["amount_minor"].sum().reset_index()
 
 
