@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from pathlib import Path
+from urllib.parse import urljoin
 
 import browser
 
@@ -31,6 +32,10 @@ def take(data: Path, folder: Path, names: list[str]) -> list[Path]:
                 page = visit.page
                 page.goto(serve.url(port, token, name))
                 page.wait_for_function(SETTLED)
+                suggested = page.locator(".card-hint a")
+                if suggested.count():  # the card of a customer, not the page that asks for one
+                    page.goto(urljoin(page.url, suggested.first.get_attribute("href") or ""))
+                    page.wait_for_function(SETTLED)
                 for code, language in LANGUAGES.items():
                     page.get_by_role("button", name=language).click()
                     page.wait_for_function(f"() => document.documentElement.lang === '{code}'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,16 @@ def test_every_event_has_words(loaded: customer_card_data.Loaded, say: texts.Lan
         words = customer_card_words.event(say, one, loaded)
         assert words and "{" not in words and "None" not in words, one
     assert customer_card_words.event(EN, others[0], loaded) == "fees, resolved in 3 days (compensated)"
+
+
+def test_to_begin_with_those_are_named_whose_leaving_would_cost_most(
+    loaded: customer_card_data.Loaded,
+) -> None:
+    table = score_sets.read(loaded.data, loaded.sets["retention"])
+    cost = (table["risk_90"] * table["value_at_stake_minor"]).set_axis(table["customer_id"]).dropna()
+    first = customer_card_data.most_at_stake(loaded, count=1)
+    assert len(first) == 1 and cost[first[0]] == cost.max()
+    assert customer_card_data.most_at_stake(replace(loaded, sets={})) == []
 
 
 def test_an_unknown_customer_and_one_who_left(loaded: customer_card_data.Loaded) -> None:

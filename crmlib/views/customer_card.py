@@ -169,8 +169,12 @@ class Panel:
         self.names.disabled = self.card is None
         self.body.layout.display = "none" if self.card is None else ""
         if self.card is None or self.loaded is None:
-            hint = self.say.text("Type a customer number and press Enter.")
-            self.who.value = f'<p class="card-hint">{html.escape(hint)}</p>'
+            hint = html.escape(self.say.text("Type a customer number and press Enter."))
+            known = customer_card_data.most_at_stake(self.loaded) if self.loaded else []
+            if known:
+                links = ", ".join(Frame.link("customer_card", number, customer=number) for number in known)
+                hint += f" {html.escape(self.say.text('Or open one of those with most at stake:'))} {links}"
+            self.who.value = f'<p class="card-hint">{hint}</p>'
             return
         say, card, loaded = self.say, self.card, self.loaded
         self.who.value = self._headline(card)

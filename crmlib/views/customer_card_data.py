@@ -139,6 +139,16 @@ def load(data: Path) -> Loaded:
     )
 
 
+def most_at_stake(loaded: Loaded, *, count: int = 5) -> list[str]:
+    """Return the customers whose leaving would cost most (risk × value), to begin with; none without decisions."""
+    found = loaded.sets.get("retention")
+    if found is None:
+        return []
+    table = score_sets.read(loaded.data, found, columns=["customer_id", "risk_90", "value_at_stake_minor"])
+    at_stake = (table["risk_90"] * table["value_at_stake_minor"]).fillna(0)
+    return table.loc[at_stake.nlargest(count).index, "customer_id"].astype(str).tolist()
+
+
 def newest(data: Path) -> tuple[Any, ...]:
     """Return what changes when there is more to show: the served version, the last scores, decisions and desk events."""
     with session.session(data) as store:
