@@ -248,6 +248,15 @@ def test_the_chain_of_contracts_ends_as_counted_day_by_day(tmp_path: Path, wait:
     pd.testing.assert_frame_equal(by_group, found)
 
 
+def test_the_end_of_the_relationship_ends_contracts_that_a_source_leaves_open(tmp_path: Path) -> None:
+    gone = DAY + dt.timedelta(days=20)
+    spans: dict[str, list[tuple[int, int | None]]] = {"a": [(-50, None)], "b": [(-50, None)]}
+    wh = bank(tmp_path, customers=people(gone, None), holdings=contracts(spans), products=PRODUCTS)
+    found = spells.follow(wh.snapshot(DAY), Holding(product_id="card", renewed_within_days=0)).set_index("customer_id")
+    assert found.loc["a", "days"] == 20 and found.loc["a", "reason"] != ""
+    assert found.loc["b", "reason"] == ""
+
+
 def naive_faded(days: list[int], bound: int, window: int) -> float:
     for day in range(1, 1_000):
         if sum(day - window < moved <= day for moved in days) <= bound:

@@ -13,6 +13,8 @@ from crmlib.decisions import retention as deciding
 from crmlib.decisions.campaigns import freeze
 from crmlib.errors import DataError, NotFoundError
 from crmlib.models import retention as learning
+from crmlib.models.churn import saved
+from crmlib.models.churn.definitions import Relationship
 from crmlib.runs import clock, jobs
 from crmlib.runs.stages import Stage, Stages
 from crmlib.store import score_sets
@@ -50,7 +52,7 @@ def retention(
     settings = {"as_of": str(risks.as_of), "caution": caution, "within_days": WITHIN_DAYS[0], "capacities": capacities}
     with jobs.recorded(data, NAME, settings, warehouse_version=wh.version) as run_id:
         with stages.stage("effect", "what past retention campaigns changed") as stage:
-            measured, effects = _learnt(snapshot, caution, stage)
+            measured, effects = _learnt(snapshot, _definition(data, risks), caution, stage)
         with stages.stage("decide", f"whom to keep, and how, as of {risks.as_of}") as stage:
             known = _known(data, snapshot, (risks, values), effects)
             planned = freeze.promised(data, wh, at=cutoff(risks.as_of))
@@ -91,11 +93,22 @@ def _values(data: Path, risks: ScoreSet) -> ScoreSet:
         ) from None
 
 
-def _learnt(snapshot: Snapshot, caution: float, stage: Stage) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _definition(data: Path, risks: ScoreSet) -> Relationship:
+    """Return what leaving means in the risks: as their model was fitted, or as usual where it is not on record."""
+    try:
+        found = saved.load(data, risks.model, risks.model_version).model.definition
+    except NotFoundError:
+        return Relationship()
+    return found if isinstance(found, Relationship) else Relationship()
+
+
+def _learnt(
+    snapshot: Snapshot, definition: Relationship, caution: float, stage: Stage
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what was measured and what decisions count on; empty tables where there is too little to learn from."""
     parts, effects = [], pd.DataFrame(columns=learning.EFFECTS).astype({"channel": "str", "cautious": float})
     for within_days in WITHIN_DAYS:
-        found = learning.members(snapshot, within_days=within_days)
+        found = learning.members(snapshot, within_days=within_days, definition=definition)
         try:
             parts.append(learning.measured(found).assign(within_days=within_days))
             if within_days == WITHIN_DAYS[0]:

@@ -175,7 +175,10 @@ def _relationship_ends(later: Snapshot, definition: Definition) -> pd.DataFrame:
 
 
 def _holding_ends(later: Snapshot, definition: Holding, as_of: dt.date) -> pd.DataFrame:
-    """Return customer_key, ended_on, reason of the chain of contracts, renewals included, that runs at ``as_of``."""
+    """Return customer_key, ended_on, reason of the chain of contracts, renewals included, that runs at ``as_of``.
+
+    The end of the relationship ends it too, where a source closes the customer and leaves the contracts open.
+    """
     rows = _contracts(later, definition).sort_values(["customer_key", "opened_on"], kind="stable", ignore_index=True)
     end = rows["closed_on"].fillna(pd.Timestamp.max.normalize())
     so_far = end.groupby(rows["customer_key"]).cummax()
@@ -188,7 +191,9 @@ def _holding_ends(later: Snapshot, definition: Holding, as_of: dt.date) -> pd.Da
     started = rows["opened_on"].groupby(chain).transform("min")
     own = (started <= pd.Timestamp(as_of)) & (last > pd.Timestamp(as_of)) & (end == last)
     found = rows[own & rows["closed_on"].notna()].drop_duplicates("customer_key", keep="last")
-    return _reasoned(found.rename(columns={"closed_on": "ended_on"}), definition)
+    ended = _reasoned(found.rename(columns={"closed_on": "ended_on"}), definition)
+    both = pd.concat([ended, _relationship_ends(later, definition)], ignore_index=True)
+    return both.sort_values("ended_on", kind="stable").drop_duplicates("customer_key").reset_index(drop=True)
 
 
 def _fading_ends(later: Snapshot, definition: Fading, people: pd.DataFrame, as_of: dt.date) -> pd.DataFrame:
