@@ -153,7 +153,7 @@ def test_own_files_never_join_the_made_up_bank(crm: Crm, data: Path) -> None:
 
 def test_the_demo_refuses_a_folder_with_own_data(crm: Crm, data: Path) -> None:
     before = _state(data)
-    code, said = crm("demo", "--no-serve", "--customers", 2000, "--data", data)
+    code, said = crm("demo", "--no-serve", "--customers", 5000, "--data", data)
     assert code == 2
     assert "holds data of your own" in said
     assert _state(data) == before
@@ -397,7 +397,7 @@ def test_an_announced_campaign_is_not_the_last_record(data: Path, tmp_path: Path
 def test_a_sample_of_ones_own_does_not_make_a_folder_the_demos(crm: Crm, data: Path) -> None:
     samples.bank(customers=50, months=6, folder=jobs.sample_folder(data))
     before = _state(data)
-    code, said = crm("demo", "--no-serve", "--customers", 2000, "--data", data)
+    code, said = crm("demo", "--no-serve", "--customers", 5000, "--data", data)
     assert code == 2
     assert "holds data of your own" in said
     assert _state(data) == before

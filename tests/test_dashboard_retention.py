@@ -270,7 +270,7 @@ def test_a_choice_without_risks_says_so_and_still_tells_about_its_customer(data:
 
 
 def test_the_page_says_that_values_assume_whoever_is_kept_stays(loaded: retention_data.Loaded) -> None:
-    assert "assumes that whoever is kept now stays" in retention_about.how(EN, loaded)
+    assert "assumes that whoever is kept stays as long as others do" in retention_about.how(EN, loaded)
 
 
 def test_effects_of_too_few_departures_are_not_shown(loaded: retention_data.Loaded) -> None:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "data"
-    assert cli.main(["demo", "--customers", "2000", "--seed", "3", "--no-serve", "--data", str(folder)]) == 0
+    assert cli.main(["demo", "--customers", "5000", "--seed", "3", "--no-serve", "--data", str(folder)]) == 0
     return folder
 
 
@@ -32,10 +32,10 @@ def _lists(data: Path) -> pd.DataFrame:
 
 def test_every_part_of_the_job_succeeded_and_left_what_it_says(data: Path) -> None:
     runs = ledger.runs(data)
-    jobs = ["demo", "notebook", "notebook", "notebook", "notebook", "notebook", "offers", "score", "segment", "train"]
-    assert sorted(runs["kind"]) == [*jobs, "uplift"]
+    jobs = ["churn", "demo", "lifecycle", "loyalty", *["notebook"] * 8, "offers", "points", "retention", "score"]
+    assert sorted(runs["kind"]) == [*jobs, "segment", "train", "uplift", "value"]
     assert set(runs["state"]) == {"succeeded"}
-    assert len(list((data / "runs").glob("*.ipynb"))) == 5
+    assert len(list((data / "runs").glob("*.ipynb"))) == 8
     saved = registry.load(data)
     assert saved.metrics["dates"] == {"train": "2025-03-31", "tune": "2025-06-30", "test": "2025-09-30"}
     assert {"evaluation", "by_group", "gains", "reliability", "leaks"} <= {
@@ -84,7 +84,7 @@ def test_scores_say_where_they_come_from_and_reasons_add_codes(data: Path) -> No
 
 def test_the_same_again_loads_nothing_and_scores_the_same(data: Path) -> None:
     before = registry.load_scores(data)
-    assert cli.main(["demo", "--customers", "2000", "--seed", "3", "--no-serve", "--data", str(data)]) == 0
+    assert cli.main(["demo", "--customers", "5000", "--seed", "3", "--no-serve", "--data", str(data)]) == 0
     found = warehouse.versions(paths.warehouse(data))
     assert found["version"].tolist() == [1]
     after = registry.load_scores(data)

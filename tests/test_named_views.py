@@ -8,11 +8,25 @@ from typing import Any
 
 import browser
 import made_campaigns
-import made_desk
+import made_card
+import made_loyalty
+import made_retention
 import pytest
 
 from crmlib.decisions import audiences
-from crmlib.views import audience_builder, campaign_targeting, campaigns, offer_desk, panels, product_matrices
+from crmlib.runs import loyalty_jobs, retention_jobs
+from crmlib.runs.stages import Stages
+from crmlib.views import (
+    audience_builder,
+    campaign_targeting,
+    campaigns,
+    customer_card,
+    loyalty,
+    offer_desk,
+    panels,
+    product_matrices,
+    retention_watchlist,
+)
 
 
 def _build(panel: Any) -> None:
@@ -35,20 +49,41 @@ def _serve(panel: Any) -> None:
     panel.channel.value, panel.mode.value = "branch", "match"
 
 
+def _years(panel: Any) -> None:
+    panel.years.value = 5
+
+
+def _ask(panel: Any) -> None:
+    panel.survey.value, panel.weighted.value = "service", False
+
+
+def _watch(panel: Any) -> None:
+    panel.decision.value = next(value for _, value in panel.decision.options if value != panel.decision.value)
+
+
 CHOICES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], None]]] = {
     "audience_builder": (lambda data: audience_builder.Panel(data, "en"), _build),
     "campaign_targeting": (lambda data: campaign_targeting.Panel(data, "", "en"), _target),
     "campaigns": (lambda data: campaigns.Panel(data, "en"), _plan),
+    "customer_card": (lambda data: customer_card.Panel(data, "", "en"), _years),
+    "loyalty": (lambda data: loyalty.Panel(data, "en"), _ask),
     "offer_desk": (lambda data: offer_desk.Panel(data, "", "en"), _serve),
     "product_matrices": (lambda data: product_matrices.Panel(data, "en"), _cell),
+    "retention_watchlist": (lambda data: retention_watchlist.Panel(data, "en"), _watch),
 }
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    bank, desk = tmp_path_factory.mktemp("bank"), tmp_path_factory.mktemp("desk")
+    bank, card, asked, kept = (tmp_path_factory.mktemp(name) for name in ("bank", "card", "asked", "kept"))
     made_campaigns.folder(bank)
-    return {name: made_desk.make(desk) if name == "offer_desk" else bank for name in CHOICES}
+    made_card.make(card)
+    made_loyalty.make(asked, made_loyalty.frames())
+    loyalty_jobs.loyalty(asked, stages=Stages(quiet=True))
+    made_retention.make(kept, customers=1_000)
+    retention_jobs.retention(kept, stages=Stages(quiet=True))
+    own = {"customer_card": card, "offer_desk": card, "loyalty": asked, "retention_watchlist": kept}
+    return {name: own.get(name, bank) for name in CHOICES}
 
 
 @pytest.mark.parametrize("name", CHOICES)

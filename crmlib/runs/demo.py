@@ -17,7 +17,7 @@ from crmlib.errors import RunError, UsageError
 from crmlib.runs import churn_jobs, jobs, offer_jobs, retention_jobs, uplift_jobs, value_jobs
 from crmlib.runs.stages import Stages, shown, size
 
-FEWEST_CUSTOMERS = 2000
+FEWEST_CUSTOMERS = 5000
 _MADE_BY_THE_DEMO = (
     *("warehouse", "models", "scores", "segments", "lists", "offers", "decisions", "campaigns", "exports"),
     *("quarantine", "staging", "runs"),

@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 
 import pandas as pd
+import sqlalchemy as sa
 
 from crmlib import paths, warehouse
 from crmlib.decisions import offers_inputs, retention_worth, work_list
@@ -13,12 +14,11 @@ from crmlib.decisions import retention as deciding
 from crmlib.decisions.campaigns import freeze
 from crmlib.errors import DataError, NotFoundError
 from crmlib.models import retention as learning
-from crmlib.models.churn import saved
 from crmlib.models.churn.definitions import Relationship
 from crmlib.runs import clock, jobs
 from crmlib.runs.stages import Stage, Stages
-from crmlib.store import score_sets
-from crmlib.store.tables import ScoreSet
+from crmlib.store import score_sets, session
+from crmlib.store.tables import Model, ScoreSet
 from crmlib.warehouse.company import Company
 from crmlib.warehouse.snapshot import Snapshot, cutoff, parse_date
 
@@ -95,11 +95,12 @@ def _values(data: Path, risks: ScoreSet) -> ScoreSet:
 
 def _definition(data: Path, risks: ScoreSet) -> Relationship:
     """Return what leaving means in the risks: as their model was fitted, or as usual where it is not on record."""
-    try:
-        found = saved.load(data, risks.model, risks.model_version).model.definition
-    except NotFoundError:
-        return Relationship()
-    return found if isinstance(found, Relationship) else Relationship()
+    chosen = Model.name == risks.model, Model.model_version == risks.model_version
+    with session.session(data) as opened:
+        metrics = opened.scalar(sa.select(Model.metrics).where(*chosen))
+    reasons = (metrics or {}).get("definition", {}).get("reasons", [])
+    groups = tuple((one["reason"], tuple(one["values"])) for one in reasons)
+    return Relationship(reasons=groups) if groups else Relationship()
 
 
 def _learnt(
