@@ -11,9 +11,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from crmlib import cli, paths, samples, warehouse
+from crmlib import cli, paths, warehouse
+from crmlib.errors import RunError
 from crmlib.models import registry
-from crmlib.runs import doctor
+from crmlib.runs import doctor, jobs
 from crmlib.store import ledger
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +33,8 @@ def _lists(data: Path) -> pd.DataFrame:
 
 def test_every_part_of_the_job_succeeded_and_left_what_it_says(data: Path) -> None:
     runs = ledger.runs(data)
-    jobs = ["churn", "demo", "lifecycle", "loyalty", *["notebook"] * 8, "offers", "points", "retention", "score"]
-    assert sorted(runs["kind"]) == [*jobs, "segment", "train", "uplift", "value"]
+    kinds = ["churn", "demo", "lifecycle", "loyalty", *["notebook"] * 8, "offers", "points", "retention", "score"]
+    assert sorted(runs["kind"]) == [*kinds, "segment", "train", "uplift", "value"]
     assert set(runs["state"]) == {"succeeded"}
     assert len(list((data / "runs").glob("*.ipynb"))) == 8
     saved = registry.load(data)
@@ -134,14 +135,18 @@ def test_the_chain_of_the_readme_runs(data: Path, monkeypatch: pytest.MonkeyPatc
     assert (names["best"].offers["channel"] == "call").sum() <= 500
 
 
-def test_another_bank_replaces_the_first_one(tmp_path: Path, data: Path) -> None:
+def test_another_bank_replaces_the_first_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two made-up banks are never mixed: their customers have the same numbers."""
     mark = data / "demo.json"
     assert json.loads(mark.read_text())["seed"] == 3
-    first = samples.open_sample(data / "samples" / "bank").folder
-    assert cli.main(["demo", "--customers", "2100", "--seed", "4", "--no-serve", "--data", str(data)]) == 0
+    assert warehouse.open(paths.warehouse(data)).version == 1
+
+    def load(*_: object, **__: object) -> None:  # how far it must come: all that was made of the first bank is gone
+        assert not paths.warehouse(data).exists() and not (data / "scores").exists()
+        raise RunError("far enough")
+
+    monkeypatch.setattr(jobs, "load", load)
+    assert cli.main(["demo", "--customers", "5100", "--seed", "4", "--no-serve", "--data", str(data)]) == 5
     assert json.loads(mark.read_text())["seed"] == 4
-    wh = warehouse.open(paths.warehouse(data))
-    assert wh.version == 1
-    assert wh.table("customers")["customer_id"].nunique() <= 2100
-    assert first.exists()
+    clients = pd.read_csv(data / "samples" / "bank" / "clients.csv", sep=";", encoding="cp1251", usecols=["client_no"])
+    assert 5_000 < clients["client_no"].nunique() <= 5_100
