@@ -22,7 +22,7 @@ from sqlalchemy import (
     Text,
 )
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the layout of a warehouse file; raised whenever an older reader could misread a newer file."""
 
 ANNOUNCED = ("campaigns", "policies", "prices", "products", "tariffs")
@@ -197,6 +197,10 @@ products = _table(
     _column("requires_product_id", String, "product that must be held first", refers="products"),
     _column("repeatable", Boolean, "whether one customer may hold several"),
     _column("supply_limit", Integer, "pieces that can be delivered per quarter", unit="pieces", low=0),
+    _column("maker", String, "who makes it: empty for the company itself, or the name of the competitor"),
+    _money("cost_minor", "what one piece costs the company, before delivery", low=0),
+    _column("shelf_life_days", Integer, "days from delivery to the last day of sale", unit="days", low=1, high=3650),
+    _column("pack_size", Integer, "pieces in the smallest unit of delivery", unit="pieces", low=1),
     _column("attributes", Text, "further attributes as JSON"),
     _column("withdrawn_on", Date, "last day on sale", known_from="withdrawn_on"),
 )
@@ -422,7 +426,21 @@ outlets = _table(
     _column("name", String, "name shown to people"),
     _column("format", String, "hypermarket, convenience, kiosk …"),
     _column("region", String, "region"),
+    _column("latitude", Double, "latitude", unit="degrees", low=-90, high=90),
+    _column("longitude", Double, "longitude", unit="degrees", low=-180, high=180),
+    _column("employee_id", String, "representative who visits it", refers="employees"),
+    _column("open_weekdays", String, "days it is open, 1 Monday to 7 Sunday, as in 123456; empty: every day"),
+    _column("delivery_weekdays", String, "days on which it can be supplied, as in 135; empty: every day it is open"),
+    _column("lead_time_days", Integer, "days from an order to its delivery", unit="days", low=0, high=365),
     _column("closed_on", Date, "last day", known_from="closed_on"),
+)
+
+outlet_closures = _table(
+    "outlet_closures", "event", "closed_from", "Days on which an outlet is closed although it is usually open.",
+    _column("outlet_id", String, "the outlet", key=True, refers="outlets"),
+    _column("closed_from", Date, "first day", key=True),
+    _column("closed_until", Date, "last day", required=True),
+    _column("reason", String, "refurbishment, stocktaking …"),
 )
 
 outlet_sales = _table(
@@ -437,6 +455,29 @@ outlet_sales = _table(
     _column("on_promotion", Boolean, "whether a promotion ran"),
     _column("stocked_out", Boolean, "whether the shelf was empty for part of the day"),
     _column("ordered", Double, "pieces ordered", unit="pieces", low=0),
+)
+
+stocks = _table(
+    "stocks", "event", "counted_on", "Stock of an outlet or a depot at the end of a day.",
+    _column("outlet_id", String, "the outlet or depot", key=True, refers="outlets"),
+    _product(key=True),
+    _column("counted_on", Date, "end of this day", key=True),
+    _column("quantity", Double, "pieces in stock", required=True, unit="pieces", low=0),
+    _column("on_order", Double, "pieces ordered and not delivered yet", unit="pieces", low=0),
+)
+
+promotions = _table(
+    "promotions", "event", "announced_on", "Promotions of a product, past and planned.",
+    _column("promotion_id", String, "the promotion", key=True),
+    _product(required=True),
+    _column("region", String, "region, or all"),
+    _column("announced_on", Date, "day from which it was known", required=True),
+    _column("starts_on", Date, "first day", required=True),
+    _column("ends_on", Date, "last day", required=True),
+    _column("mechanic", String, "price cut, display, two for one …"),
+    _money("price_minor", "price of one piece while it runs", low=0),
+    _money("cost_minor", "fixed cost: advertising, displays", low=0),
+    _currency(),
 )
 
 prices = _table(
