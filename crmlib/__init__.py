@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 # Threads of the linear algebra library wait by spinning: on matrices as thin as ours they cost twelve times what they
 # save as soon as anything else runs (measured: a logistic regression of 20,000 rows, 0.79 against 0.07 CPU seconds).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# XGBoost's threads spin too while one of them lags: 32 instead of 7 CPU seconds for the same trees beside other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # jsonschema, which papermill and plotly's renderers bring in, offers to check the format "iri" with this package, and that
 # one compiles a grammar when it is imported: 1.5 s of every notebook and of its runner, for a format none of them has.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
@@ -26,6 +28,7 @@ _MODULES = {
     "campaigns": "crmlib.decisions.campaigns",
     "churn": "crmlib.models.churn",
     "customer_value": "crmlib.models.customer_value",
+    "demand": "crmlib.models.demand",
     "desk": "crmlib.decisions.desk",
     "effect_words": "crmlib.views.effect_words",
     "eligibility": "crmlib.decisions.eligibility",
@@ -41,21 +44,27 @@ _MODULES = {
     "matrices": "crmlib.decisions.matrices",
     "metrics": "crmlib.models.metrics",
     "offers": "crmlib.decisions.offers",
+    "orders": "crmlib.decisions.orders",
     "panels": "crmlib.views.panels",
     "plots": "crmlib.views.plots",
     "plots_effects": "crmlib.views.plots_effects",
     "points": "crmlib.models.points",
     "policy": "crmlib.decisions.policy",
     "policy_value": "crmlib.models.policy_value",
+    "promotion_plan": "crmlib.decisions.promotion_plan",
     "propensity": "crmlib.models.propensity",
     "qini": "crmlib.models.qini",
     "registry": "crmlib.models.registry",
+    "replenishment": "crmlib.models.replenishment",
     "retention": "crmlib.decisions.retention",
+    "sales": "crmlib.models.sales",
     "samples": "crmlib.samples",
     "segments": "crmlib.models.segments",
+    "staffing": "crmlib.decisions.staffing",
     "survival": "crmlib.models.survival",
     "uplift": "crmlib.models.uplift",
     "value": "crmlib.decisions.value",
+    "visits": "crmlib.decisions.visits",
     "warehouse": "crmlib.warehouse",
     "work_list": "crmlib.decisions.work_list",
 }
@@ -76,14 +85,19 @@ if TYPE_CHECKING:
         match,
         matrices,
         offers,
+        orders,
         policy,
+        promotion_plan,
         retention,
+        staffing,
         value,
+        visits,
         work_list,
     )
     from crmlib.models import (
         churn,
         customer_value,
+        demand,
         lifecycle,
         lifetime,
         live,
@@ -94,6 +108,8 @@ if TYPE_CHECKING:
         propensity,
         qini,
         registry,
+        replenishment,
+        sales,
         segments,
         survival,
         uplift,

@@ -9,6 +9,7 @@ from typing import Any
 import browser
 import made_campaigns
 import made_card
+import made_forecasts
 import made_loyalty
 import made_retention
 import pytest
@@ -21,6 +22,7 @@ from crmlib.views import (
     campaign_targeting,
     campaigns,
     customer_card,
+    demand,
     loyalty,
     offer_desk,
     panels,
@@ -57,6 +59,10 @@ def _ask(panel: Any) -> None:
     panel.survey.value, panel.weighted.value = "service", False
 
 
+def _plan_ahead(panel: Any) -> None:
+    panel.step.value, panel.trying.price.value = "month", -20
+
+
 def _watch(panel: Any) -> None:
     panel.decision.value = next(value for _, value in panel.decision.options if value != panel.decision.value)
 
@@ -66,6 +72,7 @@ CHOICES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], None]]] = {
     "campaign_targeting": (lambda data: campaign_targeting.Panel(data, "", "en"), _target),
     "campaigns": (lambda data: campaigns.Panel(data, "en"), _plan),
     "customer_card": (lambda data: customer_card.Panel(data, "", "en"), _years),
+    "demand": (lambda data: demand.Panel(data, "en"), _plan_ahead),
     "loyalty": (lambda data: loyalty.Panel(data, "en"), _ask),
     "offer_desk": (lambda data: offer_desk.Panel(data, "", "en"), _serve),
     "product_matrices": (lambda data: product_matrices.Panel(data, "en"), _cell),
@@ -82,7 +89,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     loyalty_jobs.loyalty(asked, stages=Stages(quiet=True))
     made_retention.make(kept, customers=1_000)
     retention_jobs.retention(kept, stages=Stages(quiet=True))
-    own = {"customer_card": card, "offer_desk": card, "loyalty": asked, "retention_watchlist": kept}
+    wanted = tmp_path_factory.mktemp("wanted")
+    made_forecasts.make(wanted)
+    own = {"demand": wanted, "customer_card": card, "offer_desk": card, "loyalty": asked, "retention_watchlist": kept}
     return {name: own.get(name, bank) for name in CHOICES}
 
 

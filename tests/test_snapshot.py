@@ -284,5 +284,5 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
     made(tmp_path, {}).database.close()
     with duckdb.connect(str(tmp_path / "v.duckdb")) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'format_version'")
-    with pytest.raises(EnvironmentFault, match="format 99, this release reads format 2"):
+    with pytest.raises(EnvironmentFault, match="format 99, this release reads format 3"):
         snapshot.open_file(tmp_path / "v.duckdb")

@@ -304,9 +304,15 @@ def _doctor(given: argparse.Namespace, data: Path) -> int:
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--customers", type=_positive, default=50_000, metavar="N", help="size of the sample bank (default 50000)"
+        "--company", choices=["bank", "dairy"], default="bank", help="which made-up company (default bank)"
     )
-    parser.add_argument("--seed", type=int, default=7, help="seed of the sample bank and the model (default 7)")
+    parser.add_argument(
+        "--customers",
+        type=_positive,
+        metavar="N",
+        help="size of the sample: customers of the bank (default 50000), or outlets of the dairy (default 48)",
+    )
+    parser.add_argument("--seed", type=int, default=7, help="seed of the sample and the models (default 7)")
     parser.add_argument("--no-serve", action="store_true", help="end with a summary instead of serving the dashboards")
     parser.add_argument(
         "--port", type=_port, default=0, help="port of the dashboards (default: the first free one from 8866)"
@@ -316,13 +322,10 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 def _demo(given: argparse.Namespace, data: Path) -> int:
     from crmlib.runs import demo, servers
 
-    if given.customers < demo.FEWEST_CUSTOMERS:
-        raise UsageError(
-            f"--customers is {given.customers}; a model needs at least {demo.FEWEST_CUSTOMERS:,} made-up customers"
-        )
+    customers = demo.checked_size(given.company, given.customers)
     if not given.no_serve:
         servers.free_port(given.port, servers.FIRST_PORT)  # a busy port is refused before the work, not after it
-    demo.run(data, customers=given.customers, seed=given.seed)
+    demo.run(data, company=given.company, customers=customers, seed=given.seed)
     return 0 if given.no_serve else servers.dashboards(data, port=given.port)
 
 
@@ -336,7 +339,7 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = [
-    Command("demo", "the main job on a made-up bank: from files to a call list on a dashboard", _demo_arguments, _demo),
+    Command("demo", "the main job on a made-up bank or dairy: from files to dashboards", _demo_arguments, _demo),
     Command("load", "bring files or database tables into the warehouse", _load_arguments, _load),
     Command("versions", "list the versions of the warehouse, or remove old ones", _versions_arguments, _versions),
     Command("check", "quality and freshness of the data", _check_arguments, _check),
@@ -351,6 +354,11 @@ COMMANDS = [
     _dated("loyalty", "recommendation scores, the indirect loyalty index, cohorts", "loyalty_jobs"),
     _dated("points", "balances, liability and effect of the programme of points", "points_jobs"),
     Command("retention", "whom to keep, by what action, and whom to let go", _retention_arguments, _retention),
+    _dated("demand", "how much of every product will be wanted, where and when", "demand_jobs"),
+    _dated("effects", "what prices and promotions do to demand, and whether they pay", "effects_jobs"),
+    _dated("orders", "what every outlet should order of every product", "replenishment_jobs"),
+    _dated("replenishment", "who will need a delivery soon, and whom to visit", "replenishment_jobs"),
+    _dated("staffing", "how many calls will come in, and how many people must answer them", "staffing_jobs"),
     Command("run", "execute a notebook with parameters", _run_arguments, _run),
     Command("dashboards", "serve the dashboards", _serve_arguments, _dashboards),
     Command("lab", "open JupyterLab", _lab_arguments, _lab),

@@ -92,9 +92,9 @@ def load(
     return report
 
 
-def sample_folder(data: Path) -> Path:
-    """Return where the demo keeps its made-up bank."""
-    return data / "samples" / "bank"
+def sample_folder(data: Path, company: str = "bank") -> Path:
+    """Return where the demo keeps its made-up company."""
+    return data / "samples" / company
 
 
 def demo_mark(data: Path) -> Path:
@@ -103,11 +103,11 @@ def demo_mark(data: Path) -> Path:
 
 
 def _refuse_to_mix(sources: Sequence[str | Path], data: Path) -> None:
-    """Raise UsageError where real records would join the demo's made-up bank in one warehouse."""
-    made_up = sample_folder(data)
+    """Raise UsageError where real records would join the demo's made-up company in one warehouse."""
+    made_up = data / "samples"
     if demo_mark(data).exists() and not all(made_up in Path(str(source)).absolute().parents for source in sources):
         raise UsageError(
-            f"{data} holds the demo's made-up bank; load your own files elsewhere, for example --data mine"
+            f"{data} holds the demo's made-up company; load your own files elsewhere, for example --data mine"
         )
 
 

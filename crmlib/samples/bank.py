@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
+from crmlib.errors import UsageError
 from crmlib.samples import bank_block as blocks
 from crmlib.samples import bank_files as files
 from crmlib.samples import bank_reference as reference
 from crmlib.samples import bank_retention as retention
 from crmlib.samples import bank_write as writing
+from crmlib.samples.sample import Sample, put
 
 DEFAULT_END = dt.date(2025, 12, 31)
-MAPPING = Path(__file__).parent / "mappings" / "bank.toml"
 
-_MARK = "sample.json"
 _COMPANY = """\
 name = "Sample bank"
 currency = "EUR"
@@ -155,21 +148,6 @@ points = 200
 """
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A made-up company on disk.
-
-    Attributes: ``folder`` where it lies; ``files`` to load, with ``mapping`` and the ``company`` file; ``truth`` the
-    folder of what no model may read (see ``truth``).
-    """
-
-    folder: Path
-    files: list[Path]
-    mapping: Path
-    company: Path
-    truth: Path
-
-
 def bank(
     *,
     customers: int = 50_000,
@@ -187,23 +165,8 @@ def bank(
     DataError for a folder that holds other files, EnvironmentFault where it cannot be written.
     """
     _check(customers, months)
-    target = Path(folder)
-    if target.exists() and not (target / _MARK).exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"{target} holds other files than a sample; name an empty or a new folder")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
-            partial = Path(work) / "new"
-            partial.mkdir()
-            _write(partial, customers, months, seed=seed, progress=progress)
-            if target.exists():
-                target.rename(Path(work) / "old")
-            partial.rename(target)
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{target}: the sample cannot be written ({error}); free some space or name another folder"
-        ) from error
-    return open_sample(target)
+    mark: dict[str, str | int] = {"sample": "bank", "customers": customers, "months": months, "seed": seed}
+    return put(folder, lambda path: _write(path, customers, months, seed=seed, progress=progress), mark)
 
 
 def _check(customers: int, months: int) -> None:
@@ -234,39 +197,3 @@ def _write(folder: Path, customers: int, months: int, *, seed: int, progress: bo
     capacities = {"calls": customers // 50, "letters": customers // 10}
     (folder / "company.toml").write_text(_COMPANY.format(holidays=holidays, **capacities), encoding="utf-8")
     (folder / "points.toml").write_text(_POINTS, encoding="utf-8")
-    mark = {"sample": "bank", "customers": customers, "months": months, "seed": seed}
-    (folder / _MARK).write_text(json.dumps(mark), encoding="utf-8")
-
-
-def open_sample(folder: str | os.PathLike[str]) -> Sample:
-    """Return the sample that ``bank`` wrote into ``folder`` earlier; raises NotFoundError where there is none."""
-    path = Path(folder)
-    if not (path / _MARK).exists():
-        raise NotFoundError(f"{path} holds no sample; make one with samples.bank(folder=...)")
-    found = sorted([*path.glob("*.csv"), *path.glob("*.parquet")])
-    return Sample(path, found, MAPPING, path / "company.toml", path / "truth")
-
-
-def truth(sample: Sample | str | os.PathLike[str], name: str) -> pd.DataFrame:
-    """Return a table of the truth, which no model may read.
-
-    ``purchases``: customer_id, as_of, product_id and the probability of a purchase within 90 days after as_of: ``p``
-    under the bank's own contacts, ``p_none`` without any, ``p_call``, ``p_mail``, ``p_email`` with one of a kind; a row
-    for each product that the customer could buy. ``churn``: customer_id, as_of and the probability of leaving within
-    90 days by reason, and of leaving at all left alone or after a retention contact of a kind: ``p_none``, ``p_call``,
-    ``p_email``. ``loyalty``: customer_id, as_of and, of the quarter that follows: satisfaction, the probabilities of being a
-    promoter or detractor if asked, ``answers`` that of answering the loyalty survey. ``effects``: customer_id, as_of, responder and what each kind of contact adds to the log-odds.
-    ``duplicates``: customer_id, person_id of those with two records. ``bad_rows``: file, rule, rows planted by block.
-
-    Raises NotFoundError for a folder without a sample or another name.
-    """
-    folder = (sample if isinstance(sample, Sample) else open_sample(sample)).truth
-    names = sorted(path.name for path in folder.iterdir())
-    if name not in names:
-        raise NotFoundError(f"the sample has no truth about {name}; there are {', '.join(names)}")
-    parts = [pq.read_table(path) for path in sorted((folder / name).glob("*.parquet"))]
-    table = pa.concat_tables(parts).unify_dictionaries()
-    out = table.to_pandas()
-    if "as_of" in out:
-        out["as_of"] = pd.to_datetime(out["as_of"])
-    return out

@@ -13,7 +13,8 @@ def tables() -> str:
     return "\n\n".join([_products(), _weights(), _drivers(), _categories()])
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table."""
     names = list(header)
     lines = [names, ["---"] * len(names), *[[str(cell) for cell in row] for row in rows]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -37,7 +38,7 @@ def _products() -> str:
                 "yes" if product.repeatable else "",
             )
         )
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _weights() -> str:
@@ -46,11 +47,11 @@ def _weights() -> str:
         weights = ", ".join(f"{name} {weight:+}" for name, weight in product.drivers.items())
         season = " ".join(f"{value:+}" for value in product.season)
         rows.append((f"`{product.product_id}`", product.intercept, season, product.contact, weights))
-    return _table(("product", "intercept", "seasons", "contact", "drivers"), rows)
+    return table(("product", "intercept", "seasons", "contact", "drivers"), rows)
 
 
 def _drivers() -> str:
-    return _table(("driver", "what it is"), [(f"`{name}`", text) for name, text in model.DRIVERS.items()])
+    return table(("driver", "what it is"), [(f"`{name}`", text) for name, text in model.DRIVERS.items()])
 
 
 def _categories() -> str:
@@ -59,4 +60,4 @@ def _categories() -> str:
         for c in model.CATEGORIES
     ]
     header = ("category", "a quarter", "spread of log rate", "leans on", "median amount, €", "comes in")
-    return _table(header, rows)
+    return table(header, rows)

@@ -11,12 +11,13 @@ from crmlib.samples import bank_names as names
 from crmlib.samples import bank_population as population
 from crmlib.samples import bank_products as catalogue
 from crmlib.samples.bank_block import Block
-from crmlib.samples.bank_columns import contract_ids, customers, days, major, moments, numbers, pick, row_ids
+from crmlib.samples.bank_columns import contract_ids, customers, row_ids
 from crmlib.samples.bank_events import Rows
 from crmlib.samples.bank_model import CATEGORIES, CHURN_REASONS, CONTACT_KINDS
 from crmlib.samples.bank_quarter import Campaign
 from crmlib.samples.bank_reference import BRANCHES, OPERATORS, branch_ids, campaign_ids, employee_ids
 from crmlib.samples.bank_retention import Retention
+from crmlib.samples.columns import days, major, moments, numbers, pick
 
 RUSSIAN_DATE = "%d.%m.%Y"
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from crmlib.errors import DataError
 from crmlib.samples import bank_products as catalogue
-from crmlib.samples.bank import Sample
 from crmlib.samples.bank_population import FIRST_NUMBER
+from crmlib.samples.sample import Sample
 
 _RUSSIAN = "%d.%m.%Y"
 # File: column of the customer, column of the day it was known, format, and days that hide columns while they lie ahead.

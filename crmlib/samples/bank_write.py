@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import csv
 
 from crmlib.samples import bank_model as model
 from crmlib.samples import bank_products as catalogue
 from crmlib.samples.bank_block import Block
-from crmlib.samples.bank_columns import customers, days, numbers, pick
+from crmlib.samples.bank_columns import customers
 from crmlib.samples.bank_events import Rows
+from crmlib.samples.columns import days, numbers, pick
+from crmlib.samples.exports import Format, as_text, spoiled, write_text
 
 GOOD_PER_BAD = 1_500
 """There is one bad row for so many good ones in the files of ``_SPOILED``, at least one in the first block."""
 
 
-@dataclass(frozen=True)
-class _Format:
-    delimiter: str = ","
-    encoding: str = "utf-8"
-    quoted: bool = False
-
-
 _FORMATS = {
-    "clients": _Format(";", "cp1251"),
-    "children": _Format(",", "utf-8-sig"),
-    "requests": _Format(";", "utf-8-sig"),
-    "points": _Format("\t"),
-    "complaints": _Format(quoted=True),
-    "products": _Format(quoted=True),
-    "mentions": _Format(quoted=True),
+    "clients": Format(";", "cp1251"),
+    "children": Format(",", "utf-8-sig"),
+    "requests": Format(";", "utf-8-sig"),
+    "points": Format("\t"),
+    "complaints": Format(quoted=True),
+    "products": Format(quoted=True),
+    "mentions": Format(quoted=True),
 }
 _PARQUET = ("operations", "balances", "contacts")
 
@@ -64,52 +55,20 @@ def write_tables(folder: Path, tables: dict[str, pa.Table], *, block: int) -> pa
     """
     planted: list[dict[str, str | int]] = []
     for name, table in tables.items():
-        out = table if name in _PARQUET else _as_text(table)
+        out = table if name in _PARQUET else as_text(table)
         for rule, values in _SPOILED.get(name, []):
             count = max(table.num_rows // GOOD_PER_BAD // len(_SPOILED[name]), int(block == 0))
-            out = pa.concat_tables([out, _spoiled(out.slice(0, count), values, mark=f"X{block}-{rule[:3]}")])
+            out = pa.concat_tables([out, spoiled(out.slice(0, count), values, mark=f"X{block}-{rule[:3]}")])
             planted.append({"file": name, "rule": rule, "rows": min(count, table.num_rows)})
         if name in _PARQUET:
             pq.write_table(out, folder / f"{name}_{block:05d}.parquet", compression="zstd", write_statistics=False)
             continue
         line = _RAGGED.get(name, "") if block == 0 else ""
-        _write_text(folder / f"{name}.csv", out, form=_FORMATS.get(name, _Format()), first=block == 0, more=line)
+        write_text(folder / f"{name}.csv", out, form=_FORMATS.get(name, Format()), first=block == 0, more=line)
         if line:
             planted.append({"file": name, "rule": "ragged line", "rows": 1})
     schema = pa.schema([("file", pa.string()), ("rule", pa.string()), ("rows", pa.int64())])
     return pa.Table.from_pylist([row for row in planted if row["rows"]], schema=schema)
-
-
-def _as_text(table: pa.Table) -> pa.Table:
-    return pa.table({name: pc.cast(table[name], pa.string()) for name in table.column_names})
-
-
-def _spoiled(rows: pa.Table, values: dict[str, str | None], *, mark: str) -> pa.Table:
-    for name, value in values.items():
-        texts = [f"{mark}{k}" for k in range(rows.num_rows)] if value == "*" else [value] * rows.num_rows
-        rows = rows.set_column(rows.column_names.index(name), name, pa.array(texts, pa.string()))
-    return rows
-
-
-def _write_text(path: Path, table: pa.Table, *, form: _Format, first: bool, more: str) -> None:
-    options = csv.WriteOptions(
-        include_header=first,
-        delimiter=form.delimiter,
-        quoting_style="needed" if form.quoted else "none",
-        quoting_header="needed" if form.quoted else "none",
-        batch_size=65_536,
-    )
-    buffer = io.BytesIO()
-    csv.write_csv(table, buffer, options)
-    content = buffer.getvalue()
-    if form.encoding == "cp1251":
-        content = content.decode("utf-8").encode("cp1251")
-    elif form.encoding == "utf-8-sig" and first:
-        content = b"\xef\xbb\xbf" + content
-    if more:
-        content += f"{more}\n".encode(form.encoding.removesuffix("-sig"))
-    with path.open("wb" if first else "ab") as file:
-        file.write(content)
 
 
 def write_truth(folder: Path, block: Block, planted: pa.Table) -> None:

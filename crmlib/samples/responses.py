@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from crmlib.errors import DataError, UsageError
-from crmlib.samples.bank import Sample, truth
 from crmlib.samples.bank_model import CONTACT_KINDS
 from crmlib.samples.bank_quarter import CONTACT_DAYS, WITHIN_DAYS
+from crmlib.samples.sample import Sample, truth
 
 REFUSES = 0.25
 """Share of those contacted who refuse at once, of who buys nothing."""

@@ -15,7 +15,12 @@ from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.store import files, session
 from crmlib.store.tables import ScoreSet
 
-_COMMANDS = {"propensity": "score", "customer_value": "value"}
+_COMMANDS = {
+    "propensity": "score",
+    "customer_value": "value",
+    "price_effects": "effects",
+    "contact_load": "staffing",
+}
 """Commands that are not called as what they make; that of churn_savings is churn."""
 
 

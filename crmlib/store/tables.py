@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from crmlib.store import processes
@@ -249,3 +249,24 @@ class SavedView(Base):
     settings: Mapped[dict[str, Any]]
     saved_at: Mapped[dt.datetime]
     saved_by: Mapped[str] = mapped_column(Text)
+
+
+class ForecastOverride(Base):
+    """What a person put in place of a forecast; only its withdrawal is ever added, and the newest revision counts."""
+
+    __tablename__ = "forecast_overrides"
+    # The revision makes putting a compare-and-set: of two people who saw the same one, the second learns of the first.
+    __table_args__ = (UniqueConstraint("level", "series_id", "period", "revision"),)
+
+    override_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    level: Mapped[str] = mapped_column(String(64))  # product_region_week …
+    series_id: Mapped[str] = mapped_column(String(256))
+    period: Mapped[dt.date]  # first day of the period
+    revision: Mapped[int]  # 1, 2, … of this level, series and period
+    quantity: Mapped[float] = mapped_column(Double)
+    previous: Mapped[float | None] = mapped_column(Double)  # the forecast that it replaced, as it stood
+    reason: Mapped[str] = mapped_column(Text)
+    made_at: Mapped[dt.datetime]
+    made_by: Mapped[str] = mapped_column(Text)
+    withdrawn_at: Mapped[dt.datetime | None]
+    withdrawn_by: Mapped[str | None] = mapped_column(Text)

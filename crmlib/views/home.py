@@ -41,6 +41,14 @@ CARDS = {
         later("Loyalty"),
         later("Would customers recommend us, who stays, what moves them, and whom should we care for now?"),
     ),
+    "due_list": (
+        later("Due list"),
+        later("Who needs the next delivery, whom do we visit on which day, and what should be delivered?"),
+    ),
+    "demand": (
+        later("Demand"),
+        later("How much will be wanted, where and when, how sure is that, and what would change it?"),
+    ),
 }
 _STYLE = """
 body { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; color: #23272f;

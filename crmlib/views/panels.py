@@ -16,6 +16,8 @@ DASHBOARDS = (
     "customer_card",
     "retention_watchlist",
     "loyalty",
+    "due_list",
+    "demand",
 )
 
 
@@ -57,6 +59,16 @@ def retention_watchlist(data: str | Path, *, language: str = "en") -> widgets.Wi
 def loyalty(data: str | Path, *, language: str = "en") -> widgets.Widget:
     """Return the panel of loyalty: NPS, its drivers, the index, cohorts, points, mentions and the work list."""
     return _panel("loyalty", data, language=language)
+
+
+def demand(data: str | Path, *, language: str = "en") -> widgets.Widget:
+    """Return the panel of demand: series, forecasts with intervals, errors so far, plans, what-if, overrides."""
+    return _panel("demand", data, language=language)
+
+
+def due_list(data: str | Path, *, language: str = "en") -> widgets.Widget:
+    """Return the panel of who needs the next delivery: visits by day with reasons, and what to deliver."""
+    return _panel("due_list", data, language=language)
 
 
 def _panel(name: str, data: str | Path, **settings: str) -> widgets.Widget:

@@ -1,0 +1,182 @@
+"""The words of the dashboard of demand: steps of time, levels, methods, reasons, statuses, sources."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pandas as pd
+
+from crmlib.views.texts import Language, later
+
+_STEPS = {
+    "half_hour": later("By half hour"),
+    "hour": later("By hour"),
+    "day": later("By day"),
+    "week": later("By week"),
+    "month": later("By month"),
+    "quarter": later("By quarter"),
+    "year": later("By year"),
+}
+_LEVELS = {
+    "total": later("All together"),
+    "product": later("Products"),
+    "group": later("Product groups"),
+    "region": later("Regions"),
+    "outlet": later("Outlets"),
+    "product_region": later("Products by region"),
+    "group_region": later("Product groups by region"),
+    "outlet_product": later("Products by outlet"),
+    "product_outlet": later("Products by outlet"),
+    "customer_product": later("Products by customer"),
+}
+_METHODS = {
+    "combination": later("a combination of methods"),
+    "seasonal_naive": later("as a year ago (seasonal naive)"),
+    "seasonal_naive_long": later("as a week ago"),
+    "naive": later("as last time"),
+    "zero": later("zero"),
+    "theta": later("Theta"),
+    "theta_long": later("Theta"),
+    "smoothing": later("exponential smoothing"),
+    "boosted": later("boosted trees over all series"),
+    "croston": later("Croston"),
+    "sba": later("Croston (SBA)"),
+    "tsb": later("Croston (TSB)"),
+}
+_REASONS = {
+    "short_series": later("the history is shorter than two seasons"),
+    "all_zero": later("nothing was sold so far"),
+    "one_observation": later("there is only one period on record"),
+    "nothing_told": later("no period on record tells demand"),
+    "constant": later("sales never changed"),
+    "closed": later("it is closed then"),
+}
+_STATUS = {
+    "sold": later("sold"),
+    "zero": later("open, nothing sold"),
+    "closed": later("closed"),
+    "stocked_out": later("shelf empty"),
+    "gap": later("no record"),
+    "return": later("more returned than sold"),
+    "outlier": later("outlier, left out"),
+}
+_ADDED = {
+    "naive": later("As a year ago"),
+    "statistical": later("Statistical forecast"),
+    "with_plans": later("with plans"),
+    "reconciled": later("made to add up"),
+    "override": later("with overrides"),
+}
+_MIND = {
+    "never_promoted": later("It never was on promotion: the effect is that of products like it."),
+    "promoted_too_seldom": later("It was promoted too seldom to tell by itself."),
+    "price_never_moved": later("Its price never changed: the effect is that of products like it."),
+    "no_price": later("Its price is not on record: the effect is that of products like it."),
+    "known_from_group": later("The effect is that of products like it, so its interval is wide."),
+    "moves_before_it_begins": later(
+        "Demand moved before past promotions began: they were timed into good weeks, and the effect may be too large."
+    ),
+    "beyond_prices_seen": later("Such a price was never seen; what happens there is a guess."),
+    "not_separable": later("Price and promotion always came together: what is due to which cannot be told."),
+    "includes_price": later("Price and promotion always came together: this effect holds both."),
+    "too_many_zeros": later("Too few sales to tell by itself: the effect is that of products like it."),
+    "not_enough_data": later("Too short a history to tell by itself: the effect is that of products like it."),
+    "promotion_planned": later(
+        "A promotion is planned there already, and the forecast knows it: do not count it twice."
+    ),
+}
+
+
+def step(say: Language, code: str) -> str:
+    """Return a step of time as a choice: "By week"."""
+    return _known(say, _STEPS, code)
+
+
+def level(say: Language, code: str) -> str:
+    """Return the name of a level without its step.
+
+    >>> from crmlib.views.texts import speak
+    >>> level(speak("en"), "product_region_week"), level(speak("ru"), "total_month")
+    ('Products by region', 'Всё вместе')
+    """
+    name = next((code.removesuffix(f"_{step}") for step in _STEPS if code.endswith(f"_{step}")), code)
+    return _known(say, _LEVELS, name)
+
+
+def method(say: Language, code: str) -> str:
+    """Return the name of a method in the middle of a sentence."""
+    return _known(say, _METHODS, code)
+
+
+def reason(say: Language, code: str) -> str:
+    """Return why a simpler method was used, as a clause."""
+    return _known(say, _REASONS, code)
+
+
+def status(say: Language, code: str) -> str:
+    """Return what a period tells of demand."""
+    return _known(say, _STATUS, code)
+
+
+def added(say: Language, code: str) -> str:
+    """Return a step of forecast value added."""
+    return _known(say, _ADDED, code)
+
+
+def mind(say: Language, code: str) -> str:
+    """Return what to mind about an effect, as a sentence."""
+    return _known(say, _MIND, code)
+
+
+def periods(say: Language, code: str, n: int) -> str:
+    """Return a number of periods: "8 weeks"."""
+    if code == "week":
+        return say.plural("{n} week", "{n} weeks", n)
+    if code == "month":
+        return say.plural("{n} month", "{n} months", n)
+    if code == "day":
+        return say.plural("{n} day", "{n} days", n)
+    return say.plural("{n} period", "{n} periods", n)
+
+
+def period(say: Language, code: str, start: pd.Timestamp) -> str:
+    """Return one period as people write it.
+
+    >>> from crmlib.views.texts import speak
+    >>> period(speak("en"), "week", pd.Timestamp("2025-12-29")), period(speak("ru"), "month", pd.Timestamp("2026-01-01"))
+    ('29 Dec 2025 – 4 Jan 2026', '01.2026')
+    """
+    if code == "month":
+        return start.strftime("%m.%Y" if say.code == "ru" else "%b %Y")
+    if code == "week":
+        return f"{day(say, start)} – {day(say, start + dt.timedelta(days=6))}"
+    if code in ("hour", "half_hour"):
+        return f"{day(say, start)} {start:%H:%M}"
+    return day(say, start)
+
+
+def day(say: Language, moment: dt.datetime) -> str:
+    """Return a day in short."""
+    return f"{moment:%d.%m.%Y}" if say.code == "ru" else f"{moment.day} {moment:%b %Y}"
+
+
+def moment(say: Language, at: dt.datetime) -> str:
+    """Return a day and time (UTC) in short."""
+    return say.text("{day}, {time} UTC", day=day(say, at), time=f"{at:%H:%M}")
+
+
+def signed(say: Language, share: float, digits: int = 0) -> str:
+    """Return a share with its sign, as a percentage.
+
+    >>> from crmlib.views.texts import speak
+    >>> signed(speak("en"), -0.034), signed(speak("en"), 0.2), signed(speak("en"), -0.0001)
+    ('−3%', '+20%', '0%')
+    """
+    written = say.percent(abs(share), digits)
+    if round(abs(share) * 100, digits) == 0:
+        return written
+    return f"{'+' if share > 0 else '−'}{written}"
+
+
+def _known(say: Language, words: dict[str, str], code: str) -> str:
+    return say.text(words[code]) if code in words else code.replace("_", " ")
