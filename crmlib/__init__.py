@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 # Threads of the linear algebra library wait by spinning: on matrices as thin as ours they cost twelve times what they
 # save as soon as anything else runs (measured: a logistic regression of 20,000 rows, 0.79 against 0.07 CPU seconds).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# XGBoost's threads spin too while one of them lags: 32 instead of 7 CPU seconds for the same trees beside other work.
+# XGBoost's threads spin too while they wait for each other: beside one other process training took several times the CPU
+# (measured: 75 against 17 s, and 32 against 7 s). Read when libgomp is first loaded, so it is said here, before anything else.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # jsonschema, which papermill and plotly's renderers bring in, offers to check the format "iri" with this package, and that
 # one compiles a grammar when it is imported: 1.5 s of every notebook and of its runner, for a format none of them has.

@@ -265,7 +265,7 @@ def test_bad_input_gets_a_clear_sentence() -> None:
         contact_load.record(table, time_zone="Berlin", until=UNTIL)
     with pytest.raises(DataError, match=r"channel chat coming in go back 0 days \(need 14\)"):
         contact_load.record(table, time_zone=BERLIN, until=UNTIL, channel="chat")
-    for wrong in (("18:00", "08:00"), ("8", "9"), ("08:00", "25:00"), 5):
+    for wrong in (("18:00", "08:00"), ("8", "9"), ("08:00", "25:00"), (8, 18), 5):
         with pytest.raises(UsageError, match=r"opening of weekday 0 is .*; give two times like"):
             contact_load.record(table, time_zone=BERLIN, until=UNTIL, opening={0: wrong})  # type: ignore[dict-item]
     with pytest.raises(UsageError, match="opening names the weekday 7"):

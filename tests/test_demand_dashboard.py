@@ -47,7 +47,7 @@ def test_a_planner_looks_overrides_tries_and_downloads(visit: browser.Visit, dat
     page.get_by_role("heading", name="Milk <b>1 l</b> · North").wait_for()
     assert '"forecast"' in page.evaluate(SERIES) and '"override"' not in page.evaluate(SERIES)
 
-    page.get_by_role("button", name="Override", exact=True).click()
+    page.get_by_role("button", name="Override the forecast", exact=True).click()
     page.get_by_text("without a reason nobody can learn from it").wait_for()
     # By keyboard: the number, then the reason, then the button.
     number = page.locator(".crm-inner input[type=number]")

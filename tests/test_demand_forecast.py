@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from crmlib.errors import DataError, UsageError
 from crmlib.models import demand
-from crmlib.models.demand import boosted, boosted_rows, exposure, groups, naive, panel, steps, trials
+from crmlib.models.demand import boosted, boosted_rows, exposure, fitting, groups, naive, panel, steps, trials
 
 CHEAP = ("seasonal_naive", "theta")
 STARTS = {"year": "YS", "quarter": "QS", "month": "MS", "week": "W-MON", "day": "D", "hour": "h", "half_hour": "30min"}
@@ -173,9 +173,9 @@ def test_no_input_of_the_booster_looks_past_its_origin() -> None:
 
 def test_a_planned_promotion_lifts_the_forecast_by_its_planted_effect() -> None:
     random = np.random.default_rng(2)
-    days = 150
+    days = 120
     parts = []
-    for number in range(10):
+    for number in range(8):
         promoted = (random.random(days + 14) < 0.12).astype(float)
         wanted = random.gamma(8, 5) * np.where(promoted > 0, 2.0, 1.0) * np.exp(random.normal(0, 0.1, days + 14))
         periods = pd.date_range("2024-01-01", periods=days + 14)
@@ -230,6 +230,87 @@ def test_exposure_brings_a_holiday_week_to_the_usual_opening() -> None:
     assert found.ahead({"open_days": np.array([[3.0]])}, 1).tolist() == [[0.5]]
 
 
+def days(rows: dict[str, object], **columns: object) -> pd.DataFrame:
+    """A daily series table in which all series end on the same day."""
+    parts = []
+    for name, quantity in rows.items():
+        periods = pd.date_range(end="2025-06-30", periods=len(np.asarray(quantity)))
+        parts.append(pd.DataFrame({"series_id": name, "period": periods, "quantity": quantity, **columns}))
+    return pd.concat(parts, ignore_index=True).astype({"quantity": float})
+
+
+def poisson(count: int, length: int, *, seed: int = 3) -> dict[str, object]:
+    random = np.random.default_rng(seed)
+    return {f"s{number:02d}": random.poisson(20, length) for number in range(count)}
+
+
+def test_a_series_of_a_few_days_among_long_ones_is_not_taken_for_closed() -> None:
+    rows = poisson(8, 120) | {"new": np.random.default_rng(9).poisson(20, 10)}
+    table = demand.forecast(days(rows, open_days=1.0), horizon=7, methods=CHEAP).set_index("series_id")
+    assert (table.loc["new", "reason"] == "short_series").all()
+    assert table.loc["new", "mean"].between(12, 28).all()
+    assert (table.loc["new", "high_95"] - table.loc["new", "low_95"]).min() > 6
+
+
+def test_a_series_that_had_not_begun_at_an_origin_does_not_end_the_call() -> None:
+    table = days(poisson(8, 120) | {"young": np.random.default_rng(9).poisson(20, 20)})
+    table["promotion"] = (np.random.default_rng(2).random(len(table)) < 0.1) * 1.0
+    table["quantity"] *= 1 + table["promotion"]
+    found = demand.fit(table, horizon=28, methods=CHEAP)
+    assert found.setting.treatment == "opening_and_promotions"
+    assert np.isfinite(found.forecast()["mean"]).all()
+
+
+def test_what_is_filled_in_at_the_end_is_not_what_a_simple_series_goes_on_with() -> None:
+    zero = days({"zero": np.r_[np.zeros(50), 9.0, 9.0]}, weight=1.0)
+    zero.loc[zero.index[-2:], "weight"] = 0.0
+    table = demand.forecast(pd.concat([days(poisson(8, 120), weight=1.0), zero]), horizon=2, methods=CHEAP)
+    assert (table.loc[table["series_id"] == "zero", "mean"] == 0).all()
+
+
+def test_prices_of_nothing_are_prices_that_are_not_known() -> None:
+    table = days(poisson(8, 70))
+    table["price_minor"] = np.random.default_rng(4).choice([0.0, 90.0, 100.0], len(table))
+    future = table[["series_id"]].drop_duplicates().assign(period=pd.Timestamp("2025-07-01"), price_minor=0.0)
+    found = demand.fit(table, horizon=3)
+    assert "boosted" in set(found.weights["method"])
+    assert np.isfinite(found.forecast(future=future)["mean"]).all()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_promotion_that_never_happened_before_is_said(known: bool) -> None:
+    table = days(poisson(3, 60), **({"promotion": 0.0} if known else {}))
+    future = pd.DataFrame({"series_id": "s00", "period": [pd.Timestamp("2025-07-02")], "promotion": 1.0})
+    found = demand.forecast(table, horizon=3, methods=CHEAP, future=future)
+    assert found["reason"].tolist() == ["", "first_promotion", "", *[""] * 6]
+
+
+def test_one_series_is_tried_at_enough_origins_for_an_interval() -> None:
+    assert demand.forecast(days(poisson(1, 150)), horizon=2, methods=["theta"])["low_95"].notna().all()
+
+
+def test_intervals_of_short_series_are_in_the_units_of_their_errors() -> None:
+    random = np.random.default_rng(6)
+    shape = 100 * (1 + 0.5 * np.sin(2 * np.pi * np.arange(20) / 12))
+    rows = {f"s{number:02d}": shape + random.normal(0, 1, 20) for number in range(40)}
+    found = demand.fit(series(rows), horizon=3, methods=["naive"])
+    table, group = found.forecast(), found.groups[0]
+    assert group.kind == "short" and group.calibration is not None and not group.lent
+    unit = np.abs(np.diff(found.panel.values, axis=1)).mean(axis=1)  # changes over a year would be tiny here
+    width = (table["high_80"] - table["mean"]).to_numpy().reshape(40, 3)
+    assert width == pytest.approx(unit[:, None] * group.calibration.offsets(0.9, 3)[None, :])
+
+
+def test_the_booster_that_is_tried_saw_nothing_after_the_first_origin() -> None:
+    table = days(poisson(6, 60), promotion=0.0)
+    late = table["period"] > pd.Timestamp("2025-06-30") - pd.Timedelta(days=6)
+    changed = table.assign(quantity=np.where(late, 3 * table["quantity"], table["quantity"]), promotion=late * 0.5)
+    setting = fitting.Setting(3, None, "opening_and_promotions", (3, 6), 7)
+    before, after = (fitting.grow(panel.build(one, step="day"), setting).tried for one in (table, changed))
+    assert before is not None and after is not None
+    assert before.booster.save_raw() == after.booster.save_raw()
+
+
 def test_nothing_is_below_zero_where_the_history_never_was() -> None:
     falling = {f"s{n}": np.maximum(40 - np.arange(40.0) + n, 0.5) for n in range(12)}
     table = demand.forecast(series(falling), horizon=12, methods=("theta", "smoothing"))
@@ -273,6 +354,9 @@ BAD = series({"a": np.arange(30.0)})
         (BAD.assign(quantity=np.inf), "series 'a': quantity at 2019-01-01 00:00 is inf"),
         (BAD.assign(quantity="many"), "column quantity holds str"),
         (BAD.assign(period="today"), "column period holds str; it needs dates"),
+        (BAD.assign(period=BAD["period"].dt.tz_localize("Europe/Berlin")), "it needs dates without a time zone"),
+        (BAD.assign(promotion="yes"), "series, column promotion holds str; it needs numbers"),
+        (BAD.assign(price_minor=np.inf), "series 'a': price_minor at 2019-01-01 00:00 is inf; it lies between 0 and"),
         (BAD.assign(weight=2.0), "weight 2.0 lies outside 0 to 1"),
         (BAD.assign(period=BAD["period"] + pd.Timedelta(minutes=7)), "no step of year"),
     ],
@@ -299,6 +383,8 @@ def test_unknown_words_are_refused() -> None:
         demand.forecast(BAD, horizon=1, quantiles=(95,), methods=CHEAP)
     with pytest.raises(DataError, match="begins no week; weeks begin on Monday"):
         demand.forecast(BAD, horizon=1, step="week")
+    with pytest.raises(UsageError, match="step cannot be told from one period, 2019-01-01"):
+        demand.forecast(BAD.iloc[:1], horizon=1)
 
 
 def test_a_future_that_does_not_fit_is_refused(fitted: demand.Forecaster) -> None:
@@ -309,6 +395,10 @@ def test_a_future_that_does_not_fit_is_refused(fitted: demand.Forecaster) -> Non
         fitted.forecast(future=pd.DataFrame([{"series_id": "s00", "promotion": 1.0}]))
     with pytest.raises(DataError, match="future has none of the columns promotion"):
         fitted.forecast(future=pd.DataFrame([row]).drop(columns="promotion"))
+    with pytest.raises(DataError, match="future, column period holds str; it needs dates"):
+        fitted.forecast(future=pd.DataFrame([row | {"period": "soon"}]))
+    with pytest.raises(DataError, match=r"future, series 's00': promotion at .* is 50\.0; it lies between"):
+        fitted.forecast(future=pd.DataFrame([row | {"promotion": 50.0}]))
 
 
 @given(st.integers(-3000, 30000), st.sampled_from(steps.STEPS))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crmlib.errors import DataError, UsageError
-from crmlib.models.demand import backtest, hierarchy, reconcile
+from crmlib.models.demand import backtest, hierarchy, reconcile, rolling
 
 LEVELS = {
     "total": (),
@@ -92,6 +92,20 @@ def test_nodes_are_named_by_their_keys_and_hold_the_right_series(structure: hier
             or (row["level"] in ("region", "product") and row["series_id"] in name.split("/"))
         ]
         assert held == expected
+
+
+def test_nodes_without_a_key_are_named_as_their_series_are() -> None:
+    keys = pd.DataFrame({"product_id": ["P1", "P1", "P2"], "region": ["", "north", ""]})
+    months = pd.date_range("2025-01-01", periods=2, freq="MS")
+    some = keys.assign(series_id=rolling.series_ids(keys)).merge(pd.DataFrame({"period": months}), how="cross")
+    found = hierarchy.structure(some.assign(quantity=1.0), {"region": ["region"], "both": ["product_id", "region"]})
+    upper = found.nodes[found.nodes["level"] == "region"]
+    assert (
+        upper["series_id"].tolist()
+        == rolling.series_ids(keys[["region"]].drop_duplicates()).tolist()
+        == ["unknown", "north"]
+    )
+    assert found.sums.toarray()[:2].sum(axis=1).tolist() == [2, 1]
 
 
 def test_sums_are_sums_and_their_weight_is_the_share_that_tells(structure: hierarchy.Structure) -> None:

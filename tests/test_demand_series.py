@@ -473,6 +473,18 @@ def test_planned_promotions_prices_and_opening_days_are_known_ahead(supplier: ma
     assert not days[["price_minor", "promotion", "open_days"]].isna().any().any()
 
 
+def test_sales_that_come_later_than_other_records_leave_the_outlets_open(supplier: made.Made, tmp_path: Path) -> None:
+    late = made.LAST + dt.timedelta(days=60)
+    stocks = supplier.frames["outlet_sales"][["outlet_id", "product_id"]].head(1)
+    frames = {**supplier.frames, "stocks": stocks.assign(counted_on=pd.Timestamp(late), quantity=5.0)}
+    wh = made.opened(tmp_path, frames)
+    found, usual = (
+        future.known(known, series.build(known), horizon=4) for known in map(wh.snapshot, (late, made.LAST))
+    )
+    pd.testing.assert_frame_equal(found, usual)
+    assert (found["open_days"] > 0).all()
+
+
 def test_a_promotion_that_never_happened_before_is_named(supplier: made.Made, tmp_path: Path) -> None:
     promotions = supplier.frames["promotions"].iloc[[0]].assign(
         product_id="P3", starts_on=pd.Timestamp("2026-01-05"), ends_on=pd.Timestamp("2026-01-11"),

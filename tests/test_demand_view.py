@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import made_forecasts
@@ -12,6 +13,7 @@ import pytest
 
 from crmlib.decisions import promotion_plan
 from crmlib.errors import NotFoundError
+from crmlib.models.demand import methods
 from crmlib.store import overrides, score_sets
 from crmlib.views import demand, demand_data, demand_parts, demand_what_if, plots_demand, texts
 from crmlib.views import demand_words as words
@@ -197,6 +199,86 @@ def test_a_simpler_method_comes_with_its_reason(loaded: demand_data.Loaded) -> N
     assert "до сих пор ничего не продано" in russian
     usual = demand_parts.parts(EN, loaded, loaded.choose("week", "", ""), years=1, overrides=_none())["path"].note
     assert "Theta 50%, boosted trees over all series 50%" in usual and "simpler" not in usual
+
+
+def test_the_bar_of_days_is_the_week_before_and_a_closed_day_is_called_closed(loaded: demand_data.Loaded) -> None:
+    assert (words.naive(EN, "day"), words.naive(EN, "month")) == ("as a week ago", "as a year ago")
+    assert (
+        words.added(RU, "naive", "day") == "как неделю назад"
+        and words.method(EN, "seasonal_naive", "day") == "as a week ago"
+    )
+    week = loaded.choose("week", MILK, NORTH)
+    shut = week.forecast.assign(final=0.0, override=np.nan, reason="closed")
+    assert demand_parts.tiles(EN, loaded, week, final=shut)[0][2] == "it is closed then"
+    drawn = demand_parts.parts(EN, loaded, week, years=1, overrides=_none())["errors"].figure
+    assert drawn is not None and [one.name for one in drawn.data] == ["as a year ago", "this forecast"]
+
+
+def _with(loaded: demand_data.Loaded, **columns: object) -> demand_data.Loaded:
+    """What was loaded, with other values in all rows of the forecast."""
+    return dataclasses.replace(loaded, forecast=loaded.forecast.assign(**columns))
+
+
+@pytest.mark.parametrize(
+    ("code", "english", "russian"),
+    [("no_plans", "No plans are known ahead", "Планы на эти периоды неизвестны"),
+     ("first_promotion", "A promotion is planned that there never was", "Запланирована акция, каких здесь ещё не было")],
+)  # fmt: skip
+def test_what_a_forecast_could_not_know_is_said_and_is_no_simpler_method(
+    loaded: demand_data.Loaded, code: str, english: str, russian: str
+) -> None:
+    changed = _with(loaded, reason=code)
+    for say, expected in ((EN, english), (RU, russian)):
+        note = demand_parts.parts(say, changed, changed.choose("week", "", ""), years=1, overrides=_none())["path"].note
+        assert expected in note and "simpler" not in note and "простой" not in note
+        assert "50" in note, "how it was made is said all the same"
+
+
+def test_without_intervals_it_says_so_and_shows_no_number_that_is_none(loaded: demand_data.Loaded) -> None:
+    ends = ("low_80", "high_80", "low_95", "high_95")
+    errors = loaded.tables["errors"].assign(**dict.fromkeys(ends, np.nan))
+    changed = _with(loaded, **dict.fromkeys(ends, np.nan))
+    changed = dataclasses.replace(changed, tables={**loaded.tables, "errors": errors})
+    chosen = changed.choose("week", MILK, NORTH)
+    parts = demand_parts.parts(EN, changed, chosen, years=1, overrides=_none())
+    assert "fewer than 40 past errors to go by" in parts["path"].note
+    assert parts["errors"].note.count("This series: error ") == 1 and "nan" not in parts["errors"].note.lower()
+    final = chosen.forecast.assign(final=chosen.forecast["mean"], override=np.nan)
+    shown = demand_parts.tiles(EN, changed, chosen, final=final)
+    assert shown[0][2] == "how sure is not known" and "nan" not in str(shown).lower()
+    drawn = parts["path"].figure
+    assert drawn is not None and "nan" not in str(drawn.data[-1].customdata).lower()
+    assert not any("interval" in (one.name or "") for one in drawn.data)
+    assert "nothing can be tried" in demand_what_if.refused(EN, changed, chosen)
+
+
+def test_every_code_of_effects_and_reasons_has_words_in_both_languages() -> None:
+    mind = {
+        "moves_before_it_begins", "includes_price", "never_promoted", "promoted_too_seldom", "price_never_moved", "no_price",
+        "not_separable", "short_series", "season_not_known", "too_many_zeros", "not_enough_data", "known_from_group",
+        "beyond_prices_seen", "no_cost",
+    }  # fmt: skip
+    reasons = {"short_series", "all_zero", "one_observation", "nothing_told", "constant", "closed"}
+    for codes, told in (
+        (mind, words.mind),
+        (reasons, words.reason),
+        (("no_plans", "first_promotion"), words.caution),
+        (promotion_plan.ASSUMED, words.assumed),
+        ((*methods.NAMES, "combination"), words.method),
+    ):
+        for code in codes:
+            english, russian = told(EN, code), told(RU, code)
+            assert english not in ("", code.replace("_", " ")) or code in ("theta", "croston", "sba", "tsb")
+            assert any("а" <= letter <= "я" for letter in russian.lower()), code
+
+
+def test_a_product_without_cost_is_not_silent_about_profit(loaded: demand_data.Loaded) -> None:
+    poor = dataclasses.replace(loaded, economics=loaded.economics.assign(cost_minor=np.nan))
+    chosen = poor.choose("week", MILK, NORTH)
+    found = demand_what_if.outcome(poor, chosen, price=0.9, promoted=False, span=(0, 1))
+    said = demand_what_if.told(EN, poor, chosen, found)
+    assert "Its price or cost is not on record" in said and "Profit" not in said
+    assert "Taken for granted: otherwise the usual price and no promotion, competitors keep their prices" in said
 
 
 def test_unknown_codes_are_shown_as_they_are() -> None:

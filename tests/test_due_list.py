@@ -55,6 +55,7 @@ def test_tables_links_and_proposals_say_what_was_saved(data: Path) -> None:
     )
     assert "Order by 1 January 2026 for the delivery on 2 January 2026" in panel.notes["orders"].value
     assert len(panel.outlet.options) == made_replenishment.SHOPS
+    assert "it is not what a visit adds" in panel.titles["days"].value
     assert "Shop <b>" not in panel.plan.table.value
     exported = due_list_data.exported(loaded, panel.rows)
     assert len(exported) == 2 * len(panel.rows)

@@ -70,6 +70,17 @@ def test_sales_analysis_is_saved_and_adds_up(home: Path) -> None:
     assert read(home, "usual_weeks").groupby("series_id").size().eq(effects_jobs.USUAL).all()
 
 
+def test_the_usual_week_has_the_interval_of_one_more_week() -> None:
+    """Eight weeks tell their spread only roughly: Student's t of seven degrees of freedom, and the mean's own error."""
+    weeks = pd.date_range("2025-01-06", periods=8, freq="W-MON")
+    keys = {"series_id": "a", "product_id": "a", "product_group": "g", "region": "r", "period": weeks}
+    table = pd.DataFrame({**keys, "quantity": [90.0, 110.0] * 4, "promotion": 0.0, "weight": 1.0})
+    row = effects_jobs._usual_weeks(table).iloc[0]
+    assert row["mean"] == 100
+    assert row["high_95"] - 100 == pytest.approx(2.364624 * table["quantity"].std() * np.sqrt(9 / 8), rel=1e-6)
+    assert 100 - row["low_80"] == pytest.approx(1.414924 * table["quantity"].std() * np.sqrt(9 / 8), rel=1e-6)
+
+
 def test_a_company_without_outlets_is_told_so(tmp_path: Path) -> None:
     frames = {
         "holdings": pd.DataFrame(

@@ -215,6 +215,36 @@ def test_over_the_same_demand_proposals_earn_more_than_simple_rules(market: tupl
     assert found.loc["proposals", "fill_rate"] > 0.9
 
 
+def test_what_was_delivered_of_late_does_not_spoil_before_the_next_delivery() -> None:
+    """As evenly spread over its week of life, two sevenths of this stock would be gone on Thursday."""
+    slow = terms(lead_time_days=3, shelf_life_days=7, delivery_weekdays="14")
+    fresh = orders_inputs.windows(forecast(10.0), stock(20), terms=slow, as_of=AS_OF)
+    assert fresh.pairs["last_on"].iloc[0] == pd.Timestamp(AS_OF) and fresh.ageing.tolist() == [0.0]
+    much = orders_inputs.windows(forecast(10.0), stock(600), terms=slow, as_of=AS_OF)
+    assert much.ageing[0] == pytest.approx(2 / 6)  # ages 0 to 6, of which those from 4 are gone on Wednesday
+    short = orders_inputs.windows(
+        forecast(10.0), stock(20), terms=terms(**{**slow.iloc[0], "shelf_life_days": 2}), as_of=AS_OF
+    )
+    assert short.ageing.tolist() == [1.0]
+
+
+def test_the_trial_by_outlet_adds_up_to_the_whole() -> None:
+    days = pd.date_range("2025-05-05", periods=28 + 14)
+    rng = np.random.default_rng(9)
+    parts = [
+        pd.DataFrame({"outlet_id": name, "product_id": "milk", "day": days, "demand": rng.poisson(mean, len(days))})
+        for name, mean in (("o1", 6.0), ("o2", 15.0))
+    ]
+    supplied = pd.concat([terms(shelf_life_days=3), terms(outlet_id="o2", shelf_life_days=4)], ignore_index=True)
+    rules = {"week": orders_trial.same_as_last_week}
+    arguments = {"terms": supplied, "starts_on": dt.date(2025, 6, 2)}
+    whole = orders_trial.trial(pd.concat(parts), rules, **arguments)  # type: ignore[arg-type]
+    each = orders_trial.trial(pd.concat(parts), rules, **arguments, by=("outlet_id",))  # type: ignore[arg-type]
+    assert list(whole) == orders_trial.RESULTS and each["outlet_id"].tolist() == ["o1", "o2"]
+    np.testing.assert_allclose(each[orders_trial.SUMS].sum(), whole[orders_trial.SUMS].iloc[0])
+    assert each["wasted"].gt(0).all() and each["waste_rate"].between(0, 1).all()
+
+
 def test_the_trial_agrees_with_a_plain_loop_of_batches() -> None:
     days = pd.date_range("2025-05-05", periods=28 + 20)
     rng = np.random.default_rng(8)

@@ -158,6 +158,21 @@ def test_intervals_hold_both_the_forecasts_and_the_effects_uncertainty() -> None
     assert (unsure["low_95"] <= unsure["low_80"]).all()
 
 
+def test_intervals_of_the_plan_are_those_of_the_table() -> None:
+    """Four regions brought together have an interval of Student's t, wider than twice their error."""
+    table = effects(error=0.1).assign(
+        low=lambda rows: rows["estimate"] - 0.32, high=lambda rows: rows["estimate"] + 0.32
+    )
+    found = promotion_plan.what_if(forecast(), table, promoted=1.0).iloc[0]
+    assert [found["ratio_low"], found["ratio_high"]] == pytest.approx(np.exp([0.3 - 0.32, 0.3 + 0.32]), rel=0.05)
+    cross = CROSS.head(1).assign(error=0.1, low=0.18, high=0.82)
+    done = promotion_past.past(series(), effects(), promotions=promoted(), products=PRODUCTS, cross=cross).iloc[0]
+    ends = [900 * (0.8**-end - 1) for end in (0.18, 0.82)]
+    assert [done["cannibalised_pieces_low"], done["cannibalised_pieces_high"]] == pytest.approx(
+        ends, rel=0.15
+    )  # by 1,000 draws
+
+
 def test_errors_that_offset_each_other_narrow_the_sum() -> None:
     together = effects(error=0.3).assign(price_correlation=[1.0, 0.95, 0.0])
     apart = effects(error=0.3).assign(price_correlation=[1.0, 0.0, 0.0])
@@ -205,6 +220,35 @@ def test_profit_of_the_next_promotion_by_hand() -> None:
     assert found["profit_minor"] == pytest.approx(margin - 5000, rel=0.01)
     assert found["profit_minor_low"] < found["profit_minor"] < found["profit_minor_high"]
     assert found["chance"] == 0.0
+
+
+@pytest.mark.parametrize(("freq", "share", "spread"), [("MS", 7 / 30.5, 1), ("D", 0.5, 14), ("W-MON", 0.5, 2)])
+def test_a_dip_is_in_usual_weeks_whatever_the_step_of_the_forecast(freq: str, share: float, spread: int) -> None:
+    table = pd.concat([forecast(), forecast(), forecast()]).assign(
+        period=pd.date_range("2025-06-01", periods=24, freq=freq)
+    )
+    found = promotion_plan.what_if(table, effects(), promoted=1.0, periods=table["period"].head(2).tolist())
+    assert (found["ratio"] < 0.999).sum() == spread
+    assert found["ratio"].iloc[2] == pytest.approx(np.exp(-0.2 * share), rel=2e-3)
+
+
+def test_a_promotion_at_the_end_of_the_forecast_still_has_its_dip() -> None:
+    def dips(at: int) -> float:
+        weeks = [forecast()["period"].iloc[at]]
+        asked = {"product_id": "milk", "economics": PRODUCTS, "promoted": 1.0, "periods": weeks}
+        return float(promotion_plan.profit_if(forecast(), effects(), **asked)["dip_pieces"].iloc[0])
+
+    assert dips(2) > 100
+    assert [dips(6), dips(7)] == pytest.approx([dips(2)] * 2)
+
+
+def test_a_promotion_that_the_forecast_has_already_is_said() -> None:
+    planned = forecast().assign(promotion=[0, 0, 0.85, 0, 0, 0, 0, 0])
+    weeks = planned["period"]
+    again = promotion_plan.what_if(planned, effects(), promoted=1.0, periods=weeks[2:3].tolist())
+    assert again["codes"].iloc[0] == ("promotion_planned",)
+    elsewhere = promotion_plan.what_if(planned, effects(), promoted=1.0, periods=weeks[5:6].tolist())
+    assert elsewhere["codes"].iloc[0] == ()
 
 
 def test_bad_questions_are_refused() -> None:

@@ -209,3 +209,19 @@ def test_the_parts_add_up_exactly_whatever_was_sold(cells: list[tuple[str, str, 
         change = table.loc[table["period"].dt.year == 2025, "revenue_minor"].sum()
         change -= table.loc[table["period"].dt.year == 2024, "revenue_minor"].sum()
         assert found["change_minor"].sum() == pytest.approx(change)
+
+
+def test_a_share_changes_against_the_period_before_even_from_nothing() -> None:
+    """A maker that pauses for a month has a share of nothing then; the changes of a period sum to nothing."""
+    table = pd.DataFrame(
+        [("own", 1, 50.0), ("Hill", 1, 50.0), ("own", 2, 80.0), ("own", 3, 75.0), ("Hill", 3, 25.0)],
+        columns=["maker", "month", "pieces"],
+    )
+    table = table.assign(
+        period=pd.to_datetime("2025-01-01") + pd.to_timedelta(31 * (table["month"] - 1), unit="D"),
+        revenue_minor=2 * table["pieces"],
+    )
+    found = position.share(table.drop(columns="month"), within=["period"]).set_index(["maker", "period"])
+    assert found.loc["Hill", "value_share"].tolist() == [0.5, 0.0, 0.25]
+    assert found.loc["Hill", "value_change"].tolist()[1:] == [-0.5, 0.25]
+    assert found["value_change"].groupby("period").sum().to_numpy() == pytest.approx(0.0)

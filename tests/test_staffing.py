@@ -292,10 +292,13 @@ def _calls(days: int, *, seconds: float | None = 200.0, per_half_hour: float = 1
     return table.assign(channel="call", direction="in", duration_seconds=seconds)
 
 
-def test_the_job_saves_a_plan_in_local_time_with_what_it_rests_on(tmp_path: Path) -> None:
+def test_the_job_saves_a_plan_in_local_time_with_what_it_rests_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = _folder(tmp_path / "data", _calls(130), time_zone="Europe/Berlin", holidays=("2025-07-09",))
     (data / "staffing.toml").write_text("weeks = 2\npatience_seconds = 90\n", encoding="utf-8")
-    table = staffing_jobs.staffing(data, stages=Stages(quiet=True))
+    table = staffing_jobs.staffing(data, stages=Stages())
+    said = capsys.readouterr().out
     saved = score_sets.newest(data, "contact_load")
     assert score_sets.read(data, saved)["agents"].tolist() == table["agents"].tolist()
     assert len(table) == 14 * 48
@@ -311,6 +314,8 @@ def test_the_job_saves_a_plan_in_local_time_with_what_it_rests_on(tmp_path: Path
     assert (
         accuracy.loc[accuracy["ahead"] == 0, "wape"].item() < accuracy.loc[accuracy["ahead"] == 0, "wape_naive"].item()
     )
+    measured = accuracy.loc[accuracy["ahead"] == 0].iloc[0]
+    assert f"tested ({measured['method']}): WAPE {measured['wape']:.1%}" in said
     history = score_sets.beside(data, saved, "history")
     assert history["starts_at"].max() == pd.Timestamp(2025, 6, 30, 23, 30)
     rests = score_sets.beside(data, saved, "assumptions").set_index("name")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import made_replenishment
@@ -11,11 +13,12 @@ import pandas as pd
 import pytest
 
 from crmlib import paths, warehouse
-from crmlib.decisions import visits
+from crmlib.decisions import orders_inputs, policy, visits
 from crmlib.errors import DataError, NotFoundError, UsageError
 from crmlib.runs import replenishment_jobs
 from crmlib.runs.stages import Stages
 from crmlib.store import score_sets
+from crmlib.warehouse.company_policy import ContactPolicy, Limit
 from crmlib.warehouse.snapshot import Snapshot
 
 
@@ -74,6 +77,26 @@ def test_visits_keep_to_days_capacity_consent_and_cost(snapshot: Snapshot, due: 
     assert len(plan) + len(left) == places
     dear = visits.plan(snapshot, due.assign(margin_minor=400.0), company=company)
     assert dear.visits.empty and "not_worth" in set(dear.left_out["code"])
+
+
+def test_planned_visits_count_to_the_limits_of_customer_and_household(snapshot: Snapshot) -> None:
+    company = replace(
+        made_replenishment.COMPANY, contact_policy=ContactPolicy(limits=(Limit("customer", 2, 30, "visit"),))
+    )
+    stops = pd.DataFrame(
+        {
+            "customer_id": ["C024", "C024", "C024", "C025", "C024"],
+            "outlet_id": ["a", "b", "c", "d", "e"],
+            "expected_margin_minor": [10.0, 40.0, 30.0, 5.0, 90.0],
+            "code": ["", "", "", "", "not_worth"],
+        }
+    )
+    past = policy.history(snapshot, company=company)
+    found = visits._within_limits(stops, past, company=company, channel="visit").set_index("outlet_id")["code"]
+    assert found.to_dict() == {"a": "limit_customer", "b": "", "c": "", "d": "", "e": "not_worth"}
+    household = replace(company, contact_policy=ContactPolicy(limits=(Limit("household", 1, 7),)))
+    found = visits._within_limits(stops, past, company=household, channel="visit").set_index("outlet_id")["code"]
+    assert found.to_dict() == {"a": "limit_household", "b": "", "c": "limit_household", "d": "", "e": "not_worth"}
 
 
 def test_reasons_name_the_products_with_most_due(snapshot: Snapshot, due: pd.DataFrame) -> None:
@@ -145,6 +168,28 @@ def test_the_job_of_orders_reads_the_daily_forecast(data: Path) -> None:
     assert (proposed["order_quantity"] % 6 == 0).all() and proposed["order_quantity"].sum() > 0
     found = score_sets.newest(data, "orders")
     assert 0.2 < score_sets.beside(data, found, "settings")["correlation"].iloc[0] < 0.8
+    assert score_sets.beside(data, found, "left_out").empty
+
+
+def test_an_outlet_closed_for_long_keeps_no_other_from_its_proposals(tmp_path: Path) -> None:
+    tables = made_replenishment.frames()
+    closed = {"outlet_id": "S0", "closed_from": dt.date(2025, 12, 29), "closed_until": dt.date(2026, 2, 20)}
+    made_replenishment.make(tmp_path, tables | {"outlet_closures": pd.DataFrame([closed])})
+    made_replenishment.forecast(tmp_path)
+    proposed = replenishment_jobs.orders(tmp_path, stages=Stages(quiet=True))
+    assert len(proposed) == 2 * (made_replenishment.SHOPS - 1) and "S0" not in set(proposed["outlet_id"])
+    left = score_sets.beside(tmp_path, score_sets.newest(tmp_path, "orders"), "left_out")
+    assert left.to_dict("records") == [{"outlet_id": "S0", "code": "beyond_forecast"}]
+
+
+def test_a_count_of_long_ago_is_no_stock(tmp_path: Path) -> None:
+    tables = made_replenishment.frames()
+    counts = tables["stocks"]
+    old = counts["outlet_id"].eq("S0")
+    counted_on = counts["counted_on"].where(~old, dt.date(2025, 12, 20))
+    made_replenishment.make(tmp_path, tables | {"stocks": counts.assign(counted_on=counted_on)})
+    known = warehouse.open(paths.warehouse(tmp_path)).snapshot(made_replenishment.AS_OF)
+    assert set(orders_inputs.stock(known)["outlet_id"]) == set(counts["outlet_id"]) - {"S0"}
 
 
 def test_without_orders_the_job_says_what_is_missing(tmp_path: Path) -> None:

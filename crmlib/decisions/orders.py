@@ -58,8 +58,8 @@ def propose(
     (nothing needed), shelf_life (less than the service level wants, more would spoil), pack_size (a whole pack would
     spoil), no_stock_record, else "".
 
-    Stock on hand is sold oldest first and taken as evenly spread over the days of its life, since its age is not on record; what is on
-    order counts as there. Where margin or cost is unknown a lost piece weighs as much as a spoilt one. Raises UsageError
+    Stock on hand is sold oldest first; its age is not on record and taken from how long it lasts (``orders_inputs.windows``). What is
+    on order counts as there. Where margin or cost is unknown a lost piece weighs as much as a spoilt one. Raises UsageError
     for a service level or correlation outside its range, DataError for unusable tables (see ``orders_inputs``).
     """
     if not 0 < service_level < 1:

@@ -19,6 +19,8 @@ TERMS = [
 LONGEST_LIFE = 365
 _WIDTH_80 = 2 * 1.2815515655446004
 _LOOK_AHEAD = 60
+OLDEST_COUNT = 7
+"""Days after which a count of stock no longer counts."""
 DEPOT = "depot"
 
 
@@ -26,7 +28,7 @@ DEPOT = "depot"
 class Windows:
     """Demand by window and pair.
 
-    Attributes: ``pairs`` (outlet_id, product_id, order_by, deliver_on, next_on, pack_size, margin_minor, cost_minor,
+    Attributes: ``pairs`` (outlet_id, product_id, order_by, deliver_on, next_on, last_on, pack_size, margin_minor, cost_minor,
     counted: whether its stock is on record); ``stock`` and ``on_order`` pieces; ``ageing`` the share of the stock
     that spoils before the delivery; ``mean``, ``variance`` and ``deviation`` (the sum of daily standard deviations) of demand, windows × pairs: before
     the delivery, fresh until the next one, spoilt until the next one, fresh after it.
@@ -98,8 +100,12 @@ def _closures(snapshot: Snapshot) -> dict[str, set[dt.date]]:
 
 
 def stock(snapshot: Snapshot) -> pd.DataFrame:
-    """Return the last count of every outlet and product: outlet_id, product_id, counted_on, quantity, on_order (pieces)."""
+    """Return the last count of every outlet and product: outlet_id, product_id, counted_on, quantity, on_order (pieces).
+
+    A count of more than a week ago says nothing of today and is left out.
+    """
     rows = snapshot.table("stocks", [*KEYS, "counted_on", "quantity", "on_order"])
+    rows = rows[rows["counted_on"] >= pd.Timestamp(snapshot.as_of) - pd.Timedelta(days=OLDEST_COUNT)]
     last = rows.sort_values("counted_on", kind="stable").drop_duplicates(KEYS, keep="last")
     return last.assign(on_order=last["on_order"].astype("Float64").astype(float).fillna(0.0)).reset_index(drop=True)
 
@@ -109,7 +115,7 @@ def delivery_days(terms_of_outlets: pd.DataFrame, *, as_of: dt.date) -> pd.DataF
 
     In: outlet_id, lead_time_days, delivery_weekdays, closed. An order leaves in the evening of the day, or later; it
     arrives before opening on the first delivery day at least ``lead_time_days`` (and one day) later. Out: outlet_id, order_by (the last
-    day on which the order can still leave), deliver_on, next_on. Raises DataError where no delivery day is found within 60 days.
+    day on which the order can still leave), deliver_on, next_on, last_on (the delivery day up to ``as_of``). Raises DataError where no delivery day is found within 60 days.
     """
     one = terms_of_outlets.drop_duplicates("outlet_id")
     rows = []
@@ -123,9 +129,11 @@ def delivery_days(terms_of_outlets: pd.DataFrame, *, as_of: dt.date) -> pd.DataF
                 f"table outlets: outlet {row['outlet_id']} has no two delivery days in the {_LOOK_AHEAD} days after {as_of} "
                 f"(delivery_weekdays {row['delivery_weekdays']!r}); mend them, or close the outlet"
             )
-        rows.append((row["outlet_id"], found[0] - dt.timedelta(days=lead), *found))
-    out = pd.DataFrame(rows, columns=["outlet_id", "order_by", "deliver_on", "next_on"])
-    return out.astype(dict.fromkeys(("order_by", "deliver_on", "next_on"), "datetime64[us]"))
+        before = (as_of - dt.timedelta(days=step) for step in range(_LOOK_AHEAD))
+        last = next((day for day in before if day.isoweekday() in days and day not in free), as_of)
+        rows.append((row["outlet_id"], found[0] - dt.timedelta(days=lead), *found, last))
+    dates = ["order_by", "deliver_on", "next_on", "last_on"]
+    return pd.DataFrame(rows, columns=["outlet_id", *dates]).astype(dict.fromkeys(dates, "datetime64[us]"))
 
 
 def windows(forecast: pd.DataFrame, stock: pd.DataFrame, *, terms: pd.DataFrame, as_of: dt.date) -> Windows:
@@ -150,16 +158,50 @@ def windows(forecast: pd.DataFrame, stock: pd.DataFrame, *, terms: pd.DataFrame,
     ends = _ends(pairs, as_of)
     _check_reach(pairs, ends, mean.shape[1], as_of)
     found = [_between(table.loc[place].to_numpy(), ends) for table in (mean, spread**2, spread)]
-    life = pairs["shelf_life_days"].to_numpy(float)
+    daily = found[0].sum(axis=0) / ends[3]
     return Windows(
         pairs.assign(counted=pairs["seen"].eq("both")).drop(columns=["seen"]),
         stock=pairs["quantity"].fillna(0.0).to_numpy(float),
         on_order=pairs["on_order"].fillna(0.0).to_numpy(float),
-        ageing=np.minimum(ends[0] / life, 1.0),
+        ageing=_ageing(pairs, daily, ends[0], as_of),
         mean=found[0],
         variance=found[1],
         deviation=found[2],
     )
+
+
+def beyond_forecast(forecast: pd.DataFrame, terms: pd.DataFrame, *, as_of: dt.date) -> pd.DataFrame:
+    """Return the outlets of a forecast for which none can be proposed: outlet_id, code.
+
+    In: as for ``windows``. ``code`` is no_delivery (fewer than two delivery days within 60 days: closed for long, or no
+    weekdays) or beyond_forecast (the forecast ends before the delivery after the next one).
+    """
+    of = terms[terms["outlet_id"].isin(forecast["outlet_id"])].drop_duplicates("outlet_id")
+    last = forecast["period"].max()
+    out = []
+    for _, one in of.groupby("outlet_id", sort=True):
+        try:
+            next_on = delivery_days(one, as_of=as_of)["next_on"].iloc[0]
+        except DataError:
+            out.append((one["outlet_id"].iloc[0], "no_delivery"))
+            continue
+        if next_on - pd.Timedelta(days=1) > last:
+            out.append((one["outlet_id"].iloc[0], "beyond_forecast"))
+    return pd.DataFrame(out, columns=["outlet_id", "code"]).astype("str")
+
+
+def _ageing(pairs: pd.DataFrame, daily: np.ndarray, wait: np.ndarray, as_of: dt.date) -> np.ndarray:
+    """Return the share of the stock that spoils in the ``wait`` days before the delivery, sold or not.
+
+    The oldest is sold first, so what is left came last: its ages are evenly spread from the days since the last delivery
+    over as many more as the stock lasts at ``daily`` demand (Little's law), at most the shelf life.
+    """
+    life = pairs["shelf_life_days"].to_numpy(float)
+    youngest = (pd.Timestamp(as_of) - pairs["last_on"]).dt.days.to_numpy(float)
+    lasts = pairs["quantity"].fillna(0.0).to_numpy(float) / np.maximum(daily, 1e-9)
+    # Of age 0 a piece has life - 1 days left after today, and spoils by the delivery where these are no more than the wait.
+    lasts = np.maximum(np.minimum(lasts, life - 1 - youngest), 1e-9)
+    return np.where(wait > 0, np.clip((youngest + lasts - (life - 1 - wait)) / lasts, 0, 1), 0.0)
 
 
 def _check(forecast: pd.DataFrame, stock: pd.DataFrame, *, as_of: dt.date) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from crmlib.errors import DataError
 MEASURES = ("price_elasticity", "promotion_uplift", "post_promotion_dip")
 NEEDED = ("product_id", "region", "measure", "estimate", "error", "method", "note_code")
 DRAWS = 1000
+Z95 = 1.959964
 _CERTAIN = ("own", "few", "pooled", "shrunk")
 
 
@@ -87,7 +90,7 @@ def draw(
         if place and "price_elasticity" in rows and pd.notna(row.get("price_correlation")):
             share = float(np.clip(row["price_correlation"], -0.99, 0.99))
         own = normal[place] if not share else share * normal[0] + np.sqrt(1 - share**2) * normal[place]
-        out[measure] = float(row["estimate"]) + float(row["error"]) * own
+        out[measure] = float(row["estimate"]) + spread(row) * own
     return Drawn(
         out["price_elasticity"],
         out["promotion_uplift"],
@@ -96,6 +99,15 @@ def draw(
         {measure: _code(row) for measure, row in rows.items() if _code(row)},
         {measure: str(row["method"]) for measure, row in rows.items()},
     )
+
+
+def spread(row: Mapping[Hashable, Any] | pd.Series) -> float:
+    """Return the standard deviation of draws whose 95% interval is that of the row: low to high, else its error's.
+
+    Where few regions were brought together, the interval is wider than its error times two: they tell the error only roughly.
+    """
+    low, high = (float(row.get(name, np.nan)) for name in ("low", "high"))
+    return (high - low) / (2 * Z95) if np.isfinite(high - low) else float(row["error"])
 
 
 def _luck(rows: dict[str, pd.Series]) -> float:

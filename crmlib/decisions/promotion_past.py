@@ -148,7 +148,7 @@ def _known(
     own = set(products.loc[products["maker"].fillna("") == "", "product_id"])
     for row in [] if cross is None else cross[cross["product_id"].isin(own)].to_dict("records"):
         z = np.random.default_rng([seed, *str(row["product_id"]).encode()]).standard_normal(DRAWS)
-        effect = float(row["elasticity"]) + float(row["error"]) * z
+        effect = float(row["elasticity"]) + promotion_draws.spread(row) * z
         rivals.setdefault(str(row["other_id"]), []).append((str(row["product_id"]), effect))
     cost = dict(zip(products["product_id"].astype(str), products["cost_minor"].astype(float), strict=True))
     return _Known(places, drawn, cost, rivals)

@@ -1,9 +1,10 @@
 """What the next promotion or price would do: demand by period and profit, with intervals, from saved tables.
 
-Demand is multiplied by price_ratio ** elasticity × exp(uplift × promoted); the dip afterwards is spread over two weeks (or one
-month). Others in the same region move by price_ratio ** cross elasticity. It is assumed, and said in the codes, that the
-forecast is one for usual prices without a promotion, that competitors keep theirs, that there is stock enough, and that
-errors of the forecast's periods move together.
+Demand is multiplied by price_ratio ** elasticity × exp(uplift × promoted); the dip afterwards, measured in usual weeks of demand,
+lies in the two weeks (or within the longer period) that follow. Others in the same region move by price_ratio ** cross elasticity. It is
+assumed that the forecast is one for usual prices without a promotion (where its column ``promotion`` has one planned in a changed
+period, the code promotion_planned says that it would count twice), that competitors keep theirs, that there is stock enough,
+and that errors of the forecast's periods move together.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from crmlib.decisions import promotion_draws
-from crmlib.decisions.promotion_draws import DRAWS, Drawn
+from crmlib.decisions.promotion_draws import DRAWS, Z95, Drawn
 from crmlib.errors import DataError, UsageError
 
 ASSUMED = ("usual_price_without_promotion", "competitors_keep_prices", "stock_suffices")
 """What every what-if takes for granted."""
 _ENDS = {"low_80": 0.1, "high_80": 0.9, "low_95": 0.025, "high_95": 0.975}
-_Z95 = 1.959964
+_DIP_DAYS = 14
 
 
 def what_if(
@@ -34,11 +35,11 @@ def what_if(
 ) -> pd.DataFrame:
     """Return the forecast with another price or a promotion, a row per series and period.
 
-    In: a forecast table by week or month with product_id (and region); the effects that `crm effects` saved; ``price_ratio`` new
+    In: a forecast table with product_id (and region; promotion, the share planned already); the effects that `crm effects` saved; ``price_ratio`` new
     price over the usual one and ``promoted`` share (0 to 1) of each of the ``periods`` (default: all). Out: series_id, product_id,
     region, period, usual (mean of the forecast), mean, low_80, high_80, low_95, high_95, ratio (mean over usual) with
     ratio_low and ratio_high (95%, of the effect alone), method (how the effect is known) and codes (to mind, a tuple: never_promoted,
-    moves_before_it_begins, beyond_prices_seen …). Raises UsageError for a ratio not above 0, a share outside 0 to 1 or a
+    moves_before_it_begins, beyond_prices_seen, promotion_planned …). Raises UsageError for a ratio not above 0, a share outside 0 to 1 or a
     period that is not in the forecast, DataError where an effect is known neither of the product nor of its group.
     """
     _check(forecast, effects, price_ratio, promoted)
@@ -64,7 +65,7 @@ def profit_if(
 ) -> pd.DataFrame:
     """Return what a promotion of one product would bring, one row.
 
-    In: as ``what_if``; ``economics`` with product_id, price_minor (usual) and cost_minor of a piece; ``cross`` (product_id,
+    In: as ``what_if``; the dip beyond the forecast's end is reckoned at the demand of its last period. ``economics`` with product_id, price_minor (usual) and cost_minor of a piece; ``cross`` (product_id,
     other_id, elasticity, error) for the products of the forecast that it would take sales from. Out: product_id,
     pieces (sold while it runs), uplift_pieces, dip_pieces and cannibalised_pieces (lost), margin_minor (change), cost_minor, profit_minor,
     each with _low and _high (95%), chance (that it pays), codes. Raises as ``what_if``, and DataError without the price and cost.
@@ -74,6 +75,7 @@ def profit_if(
     if mine.empty:
         raise DataError(f"the forecast has no product {product_id}; it has {_some(forecast['product_id'])}")
     price, cost = _price_and_cost(economics, product_id)
+    effects = effects[effects["product_id"] == product_id]
     sold, extra, dip, lost, lost_margin = (np.zeros(DRAWS) for _ in range(5))
     codes: set[str] = set()
     for _, rows in _by_series(mine):
@@ -82,7 +84,7 @@ def profit_if(
         now = drawn["changed"][:, None]
         sold += (drawn["new"] * now).sum(axis=0)
         extra += ((drawn["new"] - drawn["usual"]) * now).sum(axis=0)
-        dip += ((drawn["usual"] - drawn["new"]) * ~now).sum(axis=0)
+        dip += ((drawn["usual"] - drawn["new"]) * ~now).sum(axis=0) + drawn["beyond"]
     if cross is not None and price_ratio != 1:
         moved = float(np.log(price_ratio))
         lost, lost_margin = _taken(
@@ -134,8 +136,11 @@ def _one(
     changed = _changed(rows["period"], periods)
     during = np.log(price_ratio) * drawn.price + promoted * drawn.promotion
     factor = np.where(changed[:, None], np.exp(during), 1.0)
-    factor = factor * np.exp(_dipped(rows["period"], changed)[:, None] * promoted * drawn.dip)
+    dipped = _dipped(rows["period"], changed)
+    inside = len(rows)
+    factor = factor * np.exp(dipped[:inside, None] * promoted * drawn.dip)
     usual = _demand(rows, seed)
+    beyond = -np.expm1(dipped[inside:, None] * promoted * drawn.dip).sum(axis=0) * usual[-1]
     new = usual * factor
     # The usual plan keeps its own interval; only what is changed is drawn.
     same = (factor == 1).all(axis=1)
@@ -143,6 +148,8 @@ def _one(
     ends = {name: np.quantile(new, level, axis=1) for name, level in _ENDS.items()}
     low, high = np.quantile(factor, (0.025, 0.975), axis=1)
     codes = _codes(drawn, needed, effects, product, price_ratio)
+    if needed and "promotion" in rows and (rows["promotion"].to_numpy(float)[changed] > 0).any():
+        codes = (*codes, "promotion_planned")
     table = pd.DataFrame(
         {
             "series_id": rows["series_id"].to_numpy(),
@@ -162,7 +169,7 @@ def _one(
         }
     )
     table["codes"] = [codes] * len(table)
-    return table, {"usual": usual, "new": new, "changed": changed}
+    return table, {"usual": usual, "new": new, "changed": changed, "beyond": beyond}
 
 
 def _changed(periods: pd.Series, chosen: Sequence[pd.Timestamp] | None) -> np.ndarray:
@@ -178,22 +185,25 @@ def _changed(periods: pd.Series, chosen: Sequence[pd.Timestamp] | None) -> np.nd
 
 
 def _dipped(periods: pd.Series, changed: np.ndarray) -> np.ndarray:
-    """Return the share of the dip that falls in each period: two weeks, or one month, after the last changed one."""
-    days = periods.diff().dt.days.median()
-    spread = 1 if days >= 28 else 2
-    out = np.zeros(len(periods))
+    """Return how much of the dip, which is in usual weeks, falls in each period, and in those after the last that it reaches.
+
+    Half of it in each of two weeks: on each of 14 days half (of a day's demand), of a month with 30 days 7 / 30.
+    """
+    days = float(periods.diff().dt.days.median()) if len(periods) > 1 else 7.0
+    spread, share = (round(_DIP_DAYS / days), 0.5) if days <= _DIP_DAYS / 2 else (1, 7 / days)
+    longer = np.concatenate([changed, np.zeros(spread, dtype=bool)])
+    out = np.zeros(len(longer))
     for lag in range(1, spread + 1):
-        out[lag:] += changed[:-lag] * ~np.logical_or.reduce(
-            [changed[lag - back : len(changed) - back] for back in range(lag)]
-        )
-    return out / spread
+        since = np.logical_or.reduce([longer[lag - back : len(longer) - back] for back in range(lag)])
+        out[lag:] += longer[:-lag] & ~since
+    return out * share
 
 
 def _demand(rows: pd.DataFrame, seed: int) -> np.ndarray:
     """Return draws of the forecast (periods × draws): two half normals that meet at the mean, never below nothing unless it is."""
     z = np.random.default_rng([seed, 1]).standard_normal(DRAWS)[None, :]
     mean, low, high = (rows[name].to_numpy(float)[:, None] for name in ("mean", "low_95", "high_95"))
-    drawn = mean + np.where(z > 0, high - mean, mean - low) * z / _Z95
+    drawn = mean + np.where(z > 0, high - mean, mean - low) * z / Z95
     return drawn if (low < 0).any() else np.maximum(drawn, 0.0)
 
 
@@ -229,7 +239,7 @@ def _taken(
         if theirs.empty:
             continue
         z = np.random.default_rng([seed, *str(row["product_id"]).encode()]).standard_normal(DRAWS)
-        factor = np.exp(log_ratio * (float(row["elasticity"]) + float(row["error"]) * z))
+        factor = np.exp(log_ratio * (float(row["elasticity"]) + promotion_draws.spread(row) * z))
         price, cost = _price_and_cost(economics, str(row["product_id"]))
         for _, rows in _by_series(theirs):
             here = _changed(rows["period"], periods)

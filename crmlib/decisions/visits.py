@@ -78,7 +78,7 @@ def plan(
     margin_minor (expected within 14 days); ``visits_per_day`` of one representative; ``channel`` of the contact, whose cost and
     policy count. A customer's outlet is visited once: those whose due margin is highest have a place, and of these the
     ones of whose margin most is due early come in the first seven days. Nobody is visited whom the contact policy leaves alone (no
-    consent, hold-out, open complaint, limits), nor where the margin due is below the visit's cost. Working days are
+    consent, hold-out, open complaint, limits, to which planned visits count), nor where the margin due is below the visit's cost. Working days are
     Monday to Friday without holidays and quiet days. Out: ``visits`` with ``stop`` the place within the day,
     ``kilometres`` as the crow flies from the stop before (nan without coordinates) and ``reasons`` as JSON; ``left_out`` with ``code``: a code of
     the contact policy, no_representative, not_worth or capacity.
@@ -94,12 +94,14 @@ def plan(
         raise DataError(f"the due list has no column {', '.join(missing)}; give the table of `crm replenishment`")
     stops = _stops(due, places(snapshot))
     asked = stops[["customer_id"]].drop_duplicates().assign(channel=channel)
-    allowed = policy.permitted(snapshot, asked, company=company)
+    past = policy.history(snapshot, company=company)
+    allowed = policy.judged(past, asked, company=company)
     stops = stops.merge(allowed[["customer_id", "code"]], on="customer_id", how="left", validate="many_to_one")
     cost = float(company.contact_costs_minor[channel])
     poor = stops["code"].eq("") & (stops["expected_margin_minor"] < cost)
     nobody = stops["code"].eq("") & stops["employee_id"].eq("")
     stops["code"] = np.select([nobody, poor], ["no_representative", "not_worth"], stops["code"])
+    stops = _within_limits(stops, past, company=company, channel=channel)
     days = _working_days(company, snapshot.as_of, channel)
     wanted = stops[stops["code"] == ""]
     parts, full = [], []
@@ -151,6 +153,25 @@ def _reason(row: Mapping[Hashable, Any]) -> dict[str, object]:
         "usual": round(float(row["usual_days"]), 1),
         "probability": round(float(row["due_14"]), 3),
     }
+
+
+def _within_limits(stops: pd.DataFrame, past: policy.History, *, company: Company, channel: str) -> pd.DataFrame:
+    """Return stops with the code of a limit where the plan itself would use it up: a customer may have many outlets.
+
+    Those with most margin go first. Limits over shorter times than the plan hold for the whole of it.
+    """
+    people = past.customers
+    place = pd.Index(people["customer_id"]).get_indexer(stops["customer_id"])
+    stops = stops.assign(place=place, household=people["household"].to_numpy()[place])
+    stops = stops.sort_values(["expected_margin_minor", *STOP], ascending=[False, True, True], ignore_index=True)
+    for per, owner in (("customer", "place"), ("household", "household")):
+        room = np.minimum(
+            *(policy.contacts_left(past, company=company, per=per, channel=name) for name in ("", channel))
+        )
+        wanted = stops.loc[stops["code"] == "", owner]
+        beyond = wanted.index[wanted.groupby(wanted).cumcount() >= room[wanted]]
+        stops.loc[beyond, "code"] = f"limit_{per}"
+    return stops.drop(columns=["place", "household"])
 
 
 def _working_days(company: Company, as_of: dt.date, channel: str) -> list[list[dt.date]]:

@@ -313,7 +313,7 @@ def _given(opening: Mapping[int, tuple[str, str]]) -> NDArray[np.bool_]:
             raise UsageError(f"opening names the weekday {day!r}; give 0 (Monday) to 6")
         try:
             start, end = (_minutes(text) for text in hours)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, AttributeError):  # not two, or no texts
             start = end = 0
         if not start < end:
             raise UsageError(f'opening of weekday {day} is {hours!r}; give two times like ("08:00", "18:00")')

@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 
 from crmlib.errors import DataError
 from crmlib.models import demand
-from crmlib.models.demand import backtest, calendar, future, hierarchy, judgement, recalibrate, reconcile
+from crmlib.models.demand import backtest, calendar, judgement, recalibrate, reconcile
 from crmlib.models.demand.hierarchy import Structure
 from crmlib.models.demand.judgement import Judged
+from crmlib.runs import demand_days, demand_nodes
+from crmlib.runs.demand_nodes import Grid
 from crmlib.warehouse.snapshot import Snapshot
 
-KEYS = ("product_id", "product_group", "region", "outlet_id", "customer_id")
-"""Key columns of every table saved; "" where a series is a sum over them."""
-_JOIN = "\x1f"  # between level and series where both are one name: no name has it
+MOST_SERIES = 5000
+"""Series of products by region above which these are left to their sums."""
 _STATISTICAL = ("seasonal_naive", "theta", "smoothing")
-_RECENT = 8  # periods that say how the parts of a sum weigh in its price
+_DAILY = ("seasonal_naive", "theta")
 _OUTLET_QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One step of time to be forecast.
-
-    Attributes: ``step``; ``levels`` by name with their keys, the bottom last; ``horizon``; the back test has at most so many
-    ``origins``, ``every`` so many periods; ``learned`` periods of history at most (0: all) and ``kept`` of them saved;
-    ``methods`` tried (None: all that suit); ``quantiles``.
-    """
-
-    step: str
-    levels: Mapping[str, tuple[str, ...]]
-    horizon: int
-    origins: int
-    every: int
-    learned: int = 0
-    kept: int = 0
-    methods: tuple[str, ...] | None = None
-    quantiles: tuple[float, ...] = ()
-
-    @property
-    def bottom(self) -> str:
-        """The level that all others are sums of."""
-        return list(self.levels)[-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +55,13 @@ def grids(source: str) -> tuple[Grid, ...]:
     }
     of_month = {name.replace("week", "month"): keys for name, keys in of_week.items()}
     if source == "contracts":  # no price or promotion to learn from: trees would find nothing that is worth their time
-        return (Grid("month", of_month, horizon=6, origins=3, every=2, methods=_STATISTICAL),)
-    months = Grid("month", of_month, horizon=6, origins=3, every=2)
+        return (Grid("month", of_month, horizon=6, origins=6, every=1, methods=_STATISTICAL),)
+    months = Grid("month", of_month, horizon=6, origins=6, every=1)
     weeks = Grid("week", of_week, horizon=8, origins=3, every=4)
     if source == "orders":
         return weeks, months
-    # Hundreds of series of days: trees would cost five times as much and took off a fiftieth of the error.
+    # Hundreds of series of days, which follow the weeks: trees would cost five times as much, smoothing twice, and both
+    # took next to nothing off the loss of validation.
     days = Grid(
         "day",
         {"outlet_product_day": ("outlet_id", "product_id")},
@@ -94,7 +70,7 @@ def grids(source: str) -> tuple[Grid, ...]:
         every=14,
         learned=400,
         kept=182,
-        methods=_STATISTICAL,
+        methods=_DAILY,
         quantiles=_OUTLET_QUANTILES,
     )
     return weeks, months, days
@@ -108,20 +84,24 @@ def make(
     source: str,
     plans: pd.DataFrame,
     seed: int,
+    weeks: Made | None = None,
 ) -> Made:
     """Return the forecasts of all levels of a grid, tested, combined with plans where these are by month, made to add up.
 
-    In: the tables of ``series.build_levels`` by level; ``plans`` as in the snapshot. Series that ended before the newest period
-    are not forecast. Raises DataError where the history is too short for any forecast.
+    In: the tables of ``series.build_levels`` by level; ``plans`` as in the snapshot; for days, what was made of ``weeks``, which
+    they then follow. Series that ended before the newest period are not forecast. Raises DataError where the history is too
+    short for any forecast.
     """
-    living, structure = _living(grid, built)
-    nodes = _nodes(grid, built, living, structure)
-    known = _known_ahead(snapshot, nodes, grid, source)
-    fitted = demand.fit(_joined(nodes), horizon=grid.horizon, step=grid.step, methods=grid.methods, seed=seed)
-    base = _split(fitted.forecast(quantiles=grid.quantiles, future=_joined(known)))
     missing: list[tuple[str, str]] = []
+    grid = _bearable(grid, built, missing)
+    living, structure = demand_nodes.living(grid, built)
+    nodes = demand_nodes.nodes_of(grid, built, living, structure)
+    known = demand_nodes.known_ahead(snapshot, nodes, grid, source)
+    panel = demand_nodes.joined(nodes)
+    fitted = demand.fit(panel, horizon=grid.horizon, step=grid.step, methods=grid.methods, seed=seed)
+    base = demand_nodes.split(fitted.forecast(quantiles=grid.quantiles, future=demand_nodes.joined(known)))
     tested = _tested(snapshot, grid, nodes, source=source, seed=seed, missing=missing)
-    forecasts, judged = base.assign(reconciled=""), None
+    forecasts, coherence, judged = base.assign(reconciled=""), pd.DataFrame(), None
     if len(tested):
         tested = tested.assign(statistical=tested["forecast"])
         if grid.step == "month" and len(plans):
@@ -130,109 +110,20 @@ def make(
             )
         if structure is not None:
             forecasts, tested, coherence = _adding_up(grid, forecasts, tested, structure, missing)
-            return Made(
-                grid,
-                _ordered(forecasts, nodes, grid),
-                nodes,
-                known,
-                tested,
-                _weights(fitted, grid),
-                coherence,
-                judged,
-                missing,
-            )
-    return Made(
-        grid,
-        _ordered(forecasts, nodes, grid),
-        nodes,
-        known,
-        tested,
-        _weights(fitted, grid),
-        pd.DataFrame(),
-        judged,
-        missing,
-    )
+    forecasts = demand_nodes.ordered(forecasts, nodes, grid)
+    if weeks is not None and grid.step == "day":
+        forecasts, tested = _following(snapshot, forecasts, tested, weeks, source=source, seed=seed, missing=missing)
+    return Made(grid, forecasts, nodes, known, tested, _weights(fitted, grid), coherence, judged, missing)
 
 
-# ---------------------------------------------------------------- series of all levels
-
-
-def _living(grid: Grid, built: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, Structure | None]:
-    """Return the bottom series that reach the newest period, and how they add up."""
-    bottom = built[grid.bottom]
-    last = bottom["period"].max()
-    living = bottom[bottom["series_id"].isin(bottom.loc[bottom["period"] == last, "series_id"])]
-    return living, hierarchy.structure(living, grid.levels) if len(grid.levels) > 1 else None
-
-
-def _nodes(
-    grid: Grid, built: Mapping[str, pd.DataFrame], living: pd.DataFrame, structure: Structure | None
-) -> pd.DataFrame:
-    """Return the series of all levels that are forecast, the total first, their ids as the structure has them."""
-    tables = []
-    for level, columns in grid.levels.items():
-        rows = living if level == grid.bottom else built[level]
-        rows = rows if columns else rows.assign(series_id=hierarchy.TOTAL)
-        if structure is not None:
-            there = structure.nodes.loc[structure.nodes["level"] == level, "series_id"]
-            rows = rows[rows["series_id"].isin(there)]
-        if grid.learned:
-            rows = rows[rows["period"].isin(np.sort(rows["period"].unique())[-grid.learned :])]
-        tables.append(rows.assign(level=level))
-    out = pd.concat(tables, ignore_index=True)
-    return with_keys(out.astype({"series_id": "str"}))
-
-
-def with_keys(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with all of ``KEYS``, "" where it has none."""
-    keys = {name: table[name].fillna("").astype("str") if name in table else "" for name in KEYS}
-    out = table.assign(**keys)
-    first = ["level", "series_id", *KEYS]
-    return out[[*first, *[name for name in out if name not in first]]].astype(dict.fromkeys(KEYS, "str"))
-
-
-def _known_ahead(snapshot: Snapshot, nodes: pd.DataFrame, grid: Grid, source: str) -> pd.DataFrame:
-    """Return what the snapshot knows of the periods ahead: read for the bottom series, brought together for their sums."""
-    bottom = nodes[nodes["level"] == grid.bottom]
-    columns = list(grid.levels[grid.bottom])
-    told = future.known(
-        snapshot, bottom[["series_id", *columns, "period"]], horizon=grid.horizon, step=grid.step, source=source
-    )
-    recent = bottom.groupby("series_id")["quantity"].apply(lambda sold: max(float(sold.tail(_RECENT).mean()), 1e-9))
-    parts = [told.assign(level=grid.bottom)]
-    for level, keys in list(grid.levels.items())[:-1]:
-        parts.append(_sum_known(told, told["series_id"].map(recent), keys).assign(level=level))
-    return with_keys(pd.concat(parts, ignore_index=True))
-
-
-def _sum_known(told: pd.DataFrame, pieces: pd.Series, keys: tuple[str, ...]) -> pd.DataFrame:
-    """Return what is known of sums: promotion by open days, prices by the ``pieces`` sold of late, as in their history."""
-    by = [told[name] for name in (*keys, "period")]
-    out = told.groupby(by, sort=True).agg(ahead=("ahead", "first"), holiday=("holiday", "max")).reset_index()
-    days = told["open_days"]
-    outlets = "promotion" in told
-    grouped = days.groupby(by, sort=True)
-    out["open_days"] = (grouped.sum() if outlets else grouped.max()).to_numpy()
-    if outlets:
-        promoted = (told["promotion"] * days).groupby(by, sort=True).sum().to_numpy()
-        out["promotion"] = promoted / np.maximum(out["open_days"], 1e-9)
-        priced = pieces.where(told["price_minor"].notna(), 0.0)
-        worth = (told["price_minor"].fillna(0.0) * priced).groupby(by, sort=True).sum().to_numpy()
-        total = priced.groupby(by, sort=True).sum().to_numpy()
-        out["price_minor"] = np.where(total > 0, worth / np.maximum(total, 1e-12), np.nan)
-    ids = out[list(keys)].astype("str").agg("/".join, axis=1) if keys else hierarchy.TOTAL
-    return out.assign(series_id=ids)
-
-
-def _joined(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose series_id holds the level too: one panel, from which all levels are learned together."""
-    return table.drop(columns="level").assign(series_id=table["level"] + _JOIN + table["series_id"])
-
-
-def _split(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of such ids with level and series_id apart."""
-    parts = table["series_id"].astype("str").str.split(_JOIN, n=1, expand=True)
-    return table.assign(level=parts[0].astype("str"), series_id=parts[1].astype("str"))
+def _bearable(grid: Grid, built: Mapping[str, pd.DataFrame], missing: list[tuple[str, str]]) -> Grid:
+    """Return a grid without regions where products × regions would be more series than one machine should bear."""
+    number = built[grid.bottom]["series_id"].nunique()
+    if number <= MOST_SERIES or len(grid.levels) == 1:
+        return grid
+    why = f"{grid.bottom} has {number:,} series (most: {MOST_SERIES:,}); forecast are products and their total"
+    missing.append((f"levels:{grid.step}", why))
+    return replace(grid, levels={name: keys for name, keys in grid.levels.items() if "region" not in keys})
 
 
 def _weights(fitted: demand.Forecaster, grid: Grid) -> pd.DataFrame:
@@ -241,16 +132,6 @@ def _weights(fitted: demand.Forecaster, grid: Grid) -> pd.DataFrame:
     kind = found.groupby("kind", sort=False)["cases"].max().idxmax()
     own = found[found["kind"] == kind][["method", "weight", "loss", "cases"]]
     return pd.concat([own.assign(level=level) for level in grid.levels], ignore_index=True)
-
-
-def _ordered(table: pd.DataFrame, nodes: pd.DataFrame, grid: Grid) -> pd.DataFrame:
-    """Return a forecast table with the keys of its series, by level (the total first), series and period."""
-    keys = nodes[["level", "series_id", *KEYS]].drop_duplicates(["level", "series_id"])
-    place = {level: number for number, level in enumerate(grid.levels)}
-    out = table.drop(columns=[name for name in KEYS if name in table])
-    out = out.merge(keys, on=["level", "series_id"], how="left", validate="many_to_one")
-    out = out.assign(place=out["level"].map(place)).sort_values(["place", "series_id", "period"], ignore_index=True)
-    return with_keys(out.drop(columns="place"))
 
 
 # ---------------------------------------------------------------- tested on past days
@@ -262,21 +143,21 @@ def _tested(
     """Return the back test of all levels: at each origin all is learned anew, from what was known then."""
 
     def method(train: pd.DataFrame, horizon: int) -> pd.DataFrame:
-        own = _split(train)
+        own = demand_nodes.split(train)
         last = calendar.ends(pd.DatetimeIndex([own["period"].max()]), grid.step)[0].date()
         then = _as_of(snapshot, last)
-        known = _joined(_known_ahead(then, own, grid, source))
+        known = demand_nodes.joined(demand_nodes.known_ahead(then, own, grid, source))
         fitted = demand.fit(train, horizon=horizon, step=grid.step, methods=grid.methods, seed=seed)
         return fitted.forecast(quantiles=grid.quantiles, future=known)
 
     asked = {"horizon": grid.horizon, "step": grid.step, "every": grid.every}
     for origins in range(grid.origins, 0, -1):
         try:
-            found = backtest.rolling(_joined(nodes), method, origins=origins, **asked)  # type: ignore[arg-type]
+            found = backtest.rolling(demand_nodes.joined(nodes), method, origins=origins, **asked)  # type: ignore[arg-type]
         except DataError as error:
             why = str(error)
             continue
-        return _split(found)
+        return demand_nodes.split(found)
     missing.append((f"errors:{grid.bottom}", f"{grid.step}s: {why}"))
     return pd.DataFrame()
 
@@ -316,8 +197,13 @@ def _adding_up(
     grid: Grid, forecasts: pd.DataFrame, tested: pd.DataFrame, structure: Structure, missing: list[tuple[str, str]]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return forecasts and back test that add up over all levels, by the method that did best, and how each method did."""
+    methods: tuple[str, ...] = reconcile.METHODS
+    if len(structure.nodes) > reconcile.MOST_NODES:
+        methods = tuple(name for name in methods if name != "mint")
+        why = f"mint is not tried on {len(structure.nodes):,} series of all levels (most: {reconcile.MOST_NODES:,})"
+        missing.append((f"coherence:{grid.step}", f"{grid.step}s: {why}"))
     try:
-        choice = reconcile.choose(tested, structure)
+        choice = reconcile.choose(tested, structure, methods=methods)
     except DataError as error:
         # Too few origins to learn from: what needs no errors still makes all add up.
         missing.append((f"coherence:{grid.step}", str(error)))
@@ -327,11 +213,53 @@ def _adding_up(
     moved = moved[moved["reconciled"] == choice.method]
     errors = reconcile.errors(tested, structure)
     out = reconcile.reconcile(forecasts, structure, method=choice.method, errors=errors)
-    try:
-        out = recalibrate.widen(out, recalibrate.factors(moved))
-    except DataError as error:
-        missing.append((f"intervals:{grid.step}", str(error)))
+    out, moved = _with_tested_width(out, moved, grid.step, missing)
     table = choice.table.rename(columns={"reconciled": "method"})[["level", "method", "wape", "bias", "change"]]
     table = table.assign(step=grid.step, chosen=table["method"] == choice.method)
     used = moved.assign(reconciled=moved["forecast"])
     return out.drop(columns="base"), used, table
+
+
+def _following(
+    snapshot: Snapshot,
+    forecasts: pd.DataFrame,
+    tested: pd.DataFrame,
+    weeks: Made,
+    *,
+    source: str,
+    seed: int,
+    missing: list[tuple[str, str]],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return forecasts and back test of days moved to the level of the weeks; at each origin, of the weeks forecast then."""
+    outlets = snapshot.table("outlets", ["outlet_id", "region"])
+    ahead = weeks.forecasts[weeks.forecasts["level"] == demand_days.LEVEL]
+    forecasts = demand_days.follow(forecasts, ahead, outlets).assign(reconciled="weeks")
+    parts = []
+    for origin in tested["origin"].unique() if len(tested) else ():
+        rows = tested[tested["origin"] == origin]
+        horizon = int(rows["ahead"].max())
+        try:
+            then = demand_days.weeks_then(
+                _as_of(snapshot, origin.date()), weeks.grid, weeks.series, horizon=horizon, source=source, seed=seed
+            )
+        except DataError as error:
+            missing.append(("weeks", str(error)))
+            return forecasts, pd.DataFrame()
+        moved = demand_days.follow(rows.rename(columns={"forecast": "mean"}), then, outlets)
+        parts.append(moved.rename(columns={"mean": "forecast"}))
+    if not parts:
+        return forecasts, tested
+    forecasts, moved = _with_tested_width(forecasts, pd.concat(parts).loc[tested.index], "day", missing)
+    return forecasts, moved.assign(reconciled=moved["forecast"])
+
+
+def _with_tested_width(
+    forecasts: pd.DataFrame, moved: pd.DataFrame, step: str, missing: list[tuple[str, str]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return forecasts with intervals as wide as the back test says, and the back test with those its other origins say."""
+    try:
+        forecasts = recalibrate.widen(forecasts, recalibrate.factors(moved))
+        return forecasts, recalibrate.crossed(moved)
+    except DataError as error:
+        missing.append((f"intervals:{step}", str(error)))
+        return forecasts, moved

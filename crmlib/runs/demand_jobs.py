@@ -13,7 +13,8 @@ from crmlib import paths, warehouse
 from crmlib.errors import DataError, UsageError
 from crmlib.models.demand import backtest, series, treatment, value_added
 from crmlib.runs import clock, demand_grids
-from crmlib.runs.demand_grids import Grid, Made, with_keys
+from crmlib.runs.demand_grids import Made
+from crmlib.runs.demand_nodes import Grid, with_keys
 from crmlib.runs.jobs import last_day, recorded
 from crmlib.runs.stages import Stages
 from crmlib.store import overrides, score_sets
@@ -57,7 +58,10 @@ def demand(data: Path, *, stages: Stages, as_of: str | None = None, seed: int = 
         for grid in grids:
             with stages.stage(grid.step, f"forecasts of {grid.horizon} {grid.step}s") as stage:
                 try:
-                    made.append(demand_grids.make(snapshot, grid, built, source=source, plans=plans, seed=seed))
+                    weeks = next((one for one in made if one.grid.step == "week"), None)
+                    made.append(
+                        demand_grids.make(snapshot, grid, built, source=source, plans=plans, seed=seed, weeks=weeks)
+                    )
                     stage.say(_told(made[-1]))
                 except DataError as error:
                     missing.append((grid.step, str(error)))

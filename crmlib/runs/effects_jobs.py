@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
+from scipy import stats
 
 from crmlib import paths, warehouse
 from crmlib.decisions import promotion_past
 from crmlib.errors import DataError
 from crmlib.models.demand import calendar
 from crmlib.models.demand import series as demand_series
-from crmlib.models.effects import NAME, elasticity, promotions
+from crmlib.models.effects import NAME, elasticity, promotions, reach
 from crmlib.models.sales import cube, mix, position
 from crmlib.runs import clock
 from crmlib.runs.jobs import last_day, recorded
@@ -74,7 +75,8 @@ def _series(snapshot: Snapshot) -> pd.DataFrame:
             "in sales by outlet; load them"
         )
     makers = snapshot.table("products", ["maker"])["maker"].fillna("").unique()
-    return demand_series.build(snapshot, by=BY, step="week", makers=tuple(str(maker) for maker in makers))
+    series = demand_series.build(snapshot, by=BY, step="week", makers=tuple(str(maker) for maker in makers))
+    return reach.widened(series, snapshot.table("promotions"))
 
 
 def _sold_days(snapshot: Snapshot) -> tuple[dt.date, dt.date] | None:
@@ -112,8 +114,12 @@ def _usual_weeks(series: pd.DataFrame) -> pd.DataFrame:
     keys = ["series_id", *BY]
     last = calm.groupby(keys, sort=True).tail(USUAL).groupby(keys, sort=True)["quantity"].agg(["mean", "std", "size"])
     last = last[last["size"] >= USUAL // 2].reset_index()
-    reach = {"low_95": -1.96, "high_95": 1.96, "low_80": -1.2816, "high_80": 1.2816}
-    ends = {name: (last["mean"] + factor * last["std"]).clip(lower=0) for name, factor in reach.items()}
+    # Of one more week beside those few: Student's t, and the mean itself is not certain.
+    spread = last["std"] * np.sqrt(1 + 1 / last["size"])
+    ends = {
+        name: (last["mean"] + stats.t.ppf(at, last["size"] - 1) * spread).clip(lower=0)
+        for name, at in {"low_95": 0.025, "high_95": 0.975, "low_80": 0.1, "high_80": 0.9}.items()
+    }
     weeks = pd.DataFrame({"period": series["period"].max() + pd.to_timedelta(7 * np.arange(1, USUAL + 1), unit="D")})
     return last.assign(**ends).drop(columns=["std", "size"]).merge(weeks, how="cross")
 

@@ -141,7 +141,7 @@ def orders(data: Path, *, stages: Stages, as_of: str | None = None, seed: int = 
     """Propose orders for each outlet and product from the newest daily demand forecast (of a day), save them.
 
     Saved as the score set "orders" with the columns of ``orders.COLUMNS``; beside it "settings" (service_level,
-    correlation of the forecast's errors, draws). Raises NotFoundError without a demand forecast, DataError where it has no
+    correlation of the forecast's errors, draws) and "left_out" (outlet_id, code: no_delivery, beyond_forecast). Raises NotFoundError without a demand forecast, DataError where it has no
     daily forecast by outlet and product.
     """
     found = score_sets.newest(data, "demand", as_of=parse_date(as_of) if as_of else None)
@@ -162,6 +162,12 @@ def orders(data: Path, *, stages: Stages, as_of: str | None = None, seed: int = 
         with stages.stage("propose", "how much to order") as stage:
             counts = orders_inputs.stock(snapshot)
             terms = orders_inputs.terms(snapshot)
+            left_out = orders_inputs.beyond_forecast(forecast, terms, as_of=found.as_of)
+            if len(left_out):
+                stage.say(
+                    f"no proposal for {len(left_out):,} outlets: no delivery before the forecast ends, such as {left_out['outlet_id'].iloc[0]}"
+                )
+            forecast = forecast[~forecast["outlet_id"].isin(left_out["outlet_id"])]
             proposed = ordering.propose(
                 forecast,
                 counts,
@@ -181,7 +187,7 @@ def orders(data: Path, *, stages: Stages, as_of: str | None = None, seed: int = 
             warehouse_version=wh.version,
             as_of=found.as_of,
             now=clock.now(),
-            beside={"settings": pd.DataFrame(settings)},
+            beside={"settings": pd.DataFrame(settings), "left_out": left_out},
             run_id=run_id,
         )
     return proposed

@@ -90,7 +90,10 @@ def _forecast(
     stage.say(f"{days.counts.sum():,.0f} calls in {len(days.days):,} days, {outside:,.0f} outside opening hours")
     if len(found.accuracy):
         row = found.accuracy.iloc[0]
-        stage.say(f"{found.method}: WAPE {row['wape']:.1%}, seasonal naive {row['wape_naive']:.1%}")
+        # Measured is the choice made half of the origins ago, which may be another method than today's.
+        stage.say(
+            f"{found.method}; tested ({row['method']}): WAPE {row['wape']:.1%}, seasonal naive {row['wape_naive']:.1%}"
+        )
     else:
         stage.say(
             f"{found.method}: too short a record to measure its errors (under {contact_load.WEEKS_TO_VALIDATE} weeks)"

@@ -58,6 +58,11 @@ class Chosen:
         return self.keys.get("product_id", "")
 
     @property
+    def unsure(self) -> bool:
+        """Whether the forecast has no interval."""
+        return bool(self.forecast[["low_80", "high_95"]].isna().any(axis=None))
+
+    @property
     def main(self) -> pd.Series | None:
         """The first row of the forecast that is not simply a closed day; None without a forecast."""
         if self.forecast.empty:
@@ -245,7 +250,7 @@ def measures(rows: pd.DataFrame) -> dict[str, float]:
     """Return the error of some rows of a back test: wape, wape_naive, bias, coverage_80 and coverage_95 (shares), n.
 
     In: actual, weight (a period of weight 0.5 counts half), forecast, naive, low_80, high_80, low_95, high_95. All nan, and n
-    0, for no rows or no demand in them.
+    0, for no rows or no demand in them; a coverage nan where there were no intervals.
 
     >>> rows = pd.DataFrame({"actual": [10.0, 10.0], "weight": 1.0, "forecast": [11.0, 8.0], "naive": [5.0, 15.0]})
     >>> found = measures(rows.assign(low_80=9.0, high_80=10.5, low_95=0.0, high_95=9.0))
@@ -260,12 +265,7 @@ def measures(rows: pd.DataFrame) -> dict[str, float]:
     actual, weight = rows["actual"].to_numpy(float), rows["weight"].to_numpy(float)
     off = (rows["forecast"].to_numpy(float) - actual) * weight
     naive = rows["naive"].to_numpy(float)
-    inside = {
-        f"coverage_{width}": float(
-            np.average((rows[f"low_{width}"] <= actual) & (actual <= rows[f"high_{width}"]), weights=weight)
-        )
-        for width in (80, 95)
-    }
+    inside = {f"coverage_{width}": _covered(rows, width) for width in (80, 95)}
     return {
         "n": len(rows),
         "wape": float(np.abs(off).sum()) / total,
@@ -273,6 +273,14 @@ def measures(rows: pd.DataFrame) -> dict[str, float]:
         "bias": float(off.sum()) / total,
         **inside,
     }
+
+
+def _covered(rows: pd.DataFrame, width: int) -> float:
+    """Return the share of what came that an interval held; nan where forecasts had none."""
+    low, high = rows[f"low_{width}"], rows[f"high_{width}"]
+    if low.isna().any() or high.isna().any():
+        return np.nan
+    return float(np.average(rows["actual"].between(low, high), weights=rows["weight"]))
 
 
 def outlook(chosen: Chosen, periods: int) -> dict[str, float]:

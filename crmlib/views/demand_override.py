@@ -59,8 +59,8 @@ class OverrideCard:
         self.labels["quantity"].value = say.text("Your number")
         self.labels["reason"].value = say.text("Why (needed)")
         self.labels["standing"].value = say.text("Overrides in force")
-        self.reason.placeholder = say.text("for example: big order of a new customer")
-        self.put.description = say.text("Override")
+        self.reason.placeholder = say.text("for example: a big order")
+        self.put.description = say.text("Override the forecast")
         self.withdraw.description = say.text("Withdraw")
 
     def show(self, chosen: Chosen, rows: pd.DataFrame, *, elsewhere: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from crmlib.models.demand import intervals
 from crmlib.views import demand_data, frame, plots_demand
 from crmlib.views import demand_words as words
 from crmlib.views.demand_data import Chosen, Loaded
@@ -86,7 +87,7 @@ def _path(say: Language, loaded: Loaded, chosen: Chosen, years: int, overrides: 
         unit=unit(say, loaded, chosen),
         language=say.code,
     )
-    told = [_how(say, loaded, chosen), _treated(say, chosen)]
+    told = [_how(say, loaded, chosen), *_cautions(say, chosen), _treated(say, chosen)]
     return Part(title, figure, "".join(told))
 
 
@@ -95,25 +96,35 @@ def _how(say: Language, loaded: Loaded, chosen: Chosen) -> str:
     main = chosen.main
     assert main is not None
     method, reason = str(main["method"]), str(main["reason"])
-    if reason:
+    if reason and not words.caution(say, reason):
         told = say.text(
             "A simpler method was used here ({method}), because {reason}.",
-            method=words.method(say, method),
+            method=words.method(say, method, chosen.step),
             reason=words.reason(say, reason),
         )
         return f'<p class="crm-note">{html.escape(told)}</p>'
     weights = loaded.of_level("weights", chosen.level)
     if method != "combination" or weights.empty:
-        return _said(say.text("Made by: {methods}.", methods=words.method(say, method)))
+        return _said(say.text("Made by: {methods}.", methods=words.method(say, method, chosen.step)))
     weights = weights[weights["weight"] >= 0.01].sort_values("weight", ascending=False)
     named = ", ".join(
-        f"{words.method(say, name)} {say.percent(weight, 0)}"
+        f"{words.method(say, name, chosen.step)} {say.percent(weight, 0)}"
         for name, weight in zip(weights["method"], weights["weight"], strict=True)
     )
     told = say.text("Made by: {methods}; the weights come from earlier periods.", methods=named)
     if main["reconciled"]:
         told += " " + say.text("Then all levels were made to add up.")
     return _said(told)
+
+
+def _cautions(say: Language, chosen: Chosen) -> list[str]:
+    """Return what the forecast could not know, and that it has no interval where that is so, as notes."""
+    told = [words.caution(say, str(code)) for code in chosen.forecast["reason"].unique()]
+    if chosen.unsure:
+        told.append(
+            say.text("How sure this is cannot be told: fewer than {n} past errors to go by.", n=intervals.LEAST_ERRORS)
+        )
+    return [f'<p class="crm-note">{html.escape(one)}</p>' for one in told if one]
 
 
 def _treated(say: Language, chosen: Chosen) -> str:
@@ -143,7 +154,11 @@ def _errors(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
     if table.empty:
         why = say.text("The history is too short to test forecasts of this level.")
         return nothing(title, loaded.missing.get(f"errors:{chosen.level}", why))
-    return Part(title, plots_demand.errors(table, language=say.code), _said(_own(say, loaded, chosen)))
+    return Part(
+        title,
+        plots_demand.errors(table, naive=words.naive(say, chosen.step), language=say.code),
+        _said(_own(say, loaded, chosen)),
+    )
 
 
 def _own(say: Language, loaded: Loaded, chosen: Chosen) -> str:
@@ -154,13 +169,17 @@ def _own(say: Language, loaded: Loaded, chosen: Chosen) -> str:
         )
     values = {"wape": say.percent(own["wape"]), "bias": words.signed(say, own["bias"], 1)}
     inside = {"inside": say.percent(own["coverage_80"], 0), "wide": say.percent(own["coverage_95"], 0)}
+    if not np.isfinite(own["coverage_80"]):
+        return say.text("This series: error {wape}, bias {bias}.", **values)
     told = say.text(
         "This series: error {wape}, bias {bias}; {inside} of periods were within the 80% interval, {wide} within the 95% one.",
         **values,
         **inside,
     )
     if np.isfinite(own["wape_naive"]):
-        told += " " + say.text("As a year ago would have erred by {wape}.", wape=say.percent(own["wape_naive"]))
+        bar = words.naive(say, chosen.step)
+        beside = say.text("{naive} would have erred by {wape}.", naive=bar, wape=say.percent(own["wape_naive"]))
+        told += f" {beside[:1].upper()}{beside[1:]}"
     return told
 
 
@@ -173,7 +192,7 @@ def _added(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
     if table.empty:
         why = say.text("Nothing has been compared at this level yet.")
         return nothing(title, loaded.missing.get("value_added", why))
-    names = {code: words.added(say, code) for code in table["step"]}
+    names = {code: words.added(say, code, chosen.step) for code in table["step"]}
     note = ""
     if not table["step"].eq("override").any():
         note = say.text("No override has met its period yet, so what overrides add is not known.")
@@ -246,6 +265,10 @@ def tiles(say: Language, loaded: Loaded, chosen: Chosen, *, final: pd.DataFrame)
         return []
     first, shown = final.iloc[0], []
     note = say.text("80%: {low} to {high}", low=say.number(first["low_80"]), high=say.number(first["high_80"]))
+    if chosen.unsure:
+        note = say.text("how sure is not known")
+    elif first["reason"] == "closed":
+        note = words.reason(say, "closed")
     if np.isfinite(first["override"]):
         note = say.text("override; the forecast is {value}", value=say.number(first["mean"]))
     shown.append((words.period(say, chosen.step, first["period"]), say.number(first["final"]), note))
@@ -263,14 +286,16 @@ def _quality_tiles(say: Language, loaded: Loaded, chosen: Chosen) -> list[tuple[
         return []
     whole = table[table["ahead"] == 0].iloc[0]
     naive = whole["wape_naive"]
-    beside = say.text("as a year ago: {wape}", wape=say.percent(naive)) if np.isfinite(naive) else ""
+    beside = f"{words.naive(say, chosen.step)}: {say.percent(naive)}" if np.isfinite(naive) else ""
     lean = say.text("too high on average") if whole["bias"] > 0 else say.text("too low on average")
     inside = say.text("the 95% interval held {share}", share=say.percent(whole["coverage_95"], 0))
-    return [
+    shown = [
         (say.text("Error so far (WAPE)"), say.percent(whole["wape"]), beside),
         (say.text("Bias so far"), words.signed(say, whole["bias"], 1), lean),
-        (say.text("80% interval held"), say.percent(whole["coverage_80"], 0), inside),
     ]
+    if np.isfinite(whole["coverage_80"]):
+        shown.append((say.text("80% interval held"), say.percent(whole["coverage_80"], 0), inside))
+    return shown
 
 
 def override_list(say: Language, chosen: Chosen, rows: pd.DataFrame, *, elsewhere: int) -> str:

@@ -97,15 +97,24 @@ class WhatIfCard:
 
 def refused(say: Language, loaded: Loaded, chosen: Chosen) -> str:
     """Return why nothing can be tried on a series, "" where it can."""
-    if loaded.source == "contracts":
-        return say.text("What a price or a promotion does to contracts is not estimated.")
-    if not chosen.product_id:
-        return say.text("Choose one product: effects are estimated product by product.")
-    if loaded.effects is None:
-        return say.text("The effects of price and promotion have not been estimated yet; run `crm effects`.")
-    if loaded.effect(chosen).empty:
-        return say.text("Nothing is known of the effects on this product: its price never changed, or it is too new.")
-    return ""
+    reasons = (
+        (loaded.source == "contracts", say.text("What a price or a promotion does to contracts is not estimated.")),
+        (not chosen.product_id, say.text("Choose one product: effects are estimated product by product.")),
+        (
+            loaded.effects is None,
+            say.text("The effects of price and promotion have not been estimated yet; run `crm effects`."),
+        ),
+        (
+            chosen.step not in ("week", "month"),
+            say.text("Choose weeks or months: effects are measured by week."),
+        ),
+        (chosen.unsure, say.text("How sure this forecast is cannot be told, so nothing can be tried on it.")),
+        (
+            loaded.effect(chosen).empty,
+            say.text("Nothing is known of the effects on this product: its price never changed, or it is too new."),
+        ),
+    )
+    return next((why for refuses, why in reasons if refuses), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,14 +157,25 @@ def told(say: Language, loaded: Loaded, chosen: Chosen, found: Outcome) -> str:
     }
     change = words.signed(say, mean / usual - 1) if usual > 0 else "–"
     lines = [
-        say.text("{mean} instead of {usual}: {change} (95% interval {low} to {high}).", change=change, **values, **ends)
+        say.text(
+            "{mean} instead of {usual}: {change} (95% interval of the effect {low} to {high}).",
+            change=change,
+            **values,
+            **ends,
+        )
     ]
     if found.profit is not None:
         lines.append(_earned(say, loaded, found.profit))
     codes = dict.fromkeys([*inside["codes"].iloc[0], *(found.profit["codes"] if found.profit is not None else ())])
+    tried = bool((inside["ratio"] != 1).any())
+    if tried and chosen.product_id not in loaded.priced:
+        codes["no_cost"] = None
     if _planned(chosen, inside["period"]):
         codes["promotion_planned"] = None
     minded = "".join(f'<p class="crm-note">{html.escape(words.mind(say, code))}</p>' for code in codes)
+    if tried:
+        clauses = ", ".join(words.assumed(say, code) for code in promotion_plan.ASSUMED)
+        lines.append(say.text("Taken for granted: {clauses}.", clauses=clauses))
     return "".join(f"<p>{html.escape(line)}</p>" for line in lines) + minded
 
 

@@ -31,7 +31,6 @@ _LEVELS = {
 }
 _METHODS = {
     "combination": later("a combination of methods"),
-    "seasonal_naive": later("as a year ago (seasonal naive)"),
     "seasonal_naive_long": later("as a week ago"),
     "naive": later("as last time"),
     "zero": later("zero"),
@@ -51,6 +50,12 @@ _REASONS = {
     "constant": later("sales never changed"),
     "closed": later("it is closed then"),
 }
+_CAUTIONS = {
+    "no_plans": later(
+        "No plans are known ahead: it takes the price of late and no promotion, and may miss by more than it says."
+    ),
+    "first_promotion": later("A promotion is planned that there never was here: what it will do is not known."),
+}
 _STATUS = {
     "sold": later("sold"),
     "zero": later("open, nothing sold"),
@@ -61,8 +66,7 @@ _STATUS = {
     "outlier": later("outlier, left out"),
 }
 _ADDED = {
-    "naive": later("As a year ago"),
-    "statistical": later("Statistical forecast"),
+    "statistical": later("statistical forecast"),
     "with_plans": later("with plans"),
     "reconciled": later("made to add up"),
     "override": later("with overrides"),
@@ -81,9 +85,17 @@ _MIND = {
     "includes_price": later("Price and promotion always came together: this effect holds both."),
     "too_many_zeros": later("Too few sales to tell by itself: the effect is that of products like it."),
     "not_enough_data": later("Too short a history to tell by itself: the effect is that of products like it."),
+    "season_not_known": later("Less than a year on record: effect and season can hardly be told apart."),
+    "short_series": later("Less than two years on record: the season is hardly known, and the effect may be off."),
+    "no_cost": later("Its price or cost is not on record, so what it would earn cannot be told."),
     "promotion_planned": later(
         "A promotion is planned there already, and the forecast knows it: do not count it twice."
     ),
+}
+_ASSUMED = {
+    "usual_price_without_promotion": later("otherwise the usual price and no promotion"),
+    "competitors_keep_prices": later("competitors keep their prices"),
+    "stock_suffices": later("there is enough in stock"),
 }
 
 
@@ -103,8 +115,20 @@ def level(say: Language, code: str) -> str:
     return _known(say, _LEVELS, name)
 
 
-def method(say: Language, code: str) -> str:
+def naive(say: Language, step: str) -> str:
+    """Return the name of the bar that every forecast is held against: the same period of the season before.
+
+    >>> from crmlib.views.texts import speak
+    >>> naive(speak("en"), "week"), naive(speak("ru"), "day")
+    ('as a year ago', 'как неделю назад')
+    """
+    return say.text("as a week ago") if step == "day" else say.text("as a year ago")
+
+
+def method(say: Language, code: str, step: str = "") -> str:
     """Return the name of a method in the middle of a sentence."""
+    if code == "seasonal_naive":
+        return naive(say, step)
     return _known(say, _METHODS, code)
 
 
@@ -113,19 +137,31 @@ def reason(say: Language, code: str) -> str:
     return _known(say, _REASONS, code)
 
 
+def caution(say: Language, code: str) -> str:
+    """Return what a forecast could not know, as a sentence; "" for the reason of a simpler method."""
+    return say.text(_CAUTIONS[code]) if code in _CAUTIONS else ""
+
+
 def status(say: Language, code: str) -> str:
     """Return what a period tells of demand."""
     return _known(say, _STATUS, code)
 
 
-def added(say: Language, code: str) -> str:
-    """Return a step of forecast value added."""
+def added(say: Language, code: str, step: str = "") -> str:
+    """Return a step of forecast value added, at a step of time."""
+    if code == "naive":
+        return naive(say, step)
     return _known(say, _ADDED, code)
 
 
 def mind(say: Language, code: str) -> str:
     """Return what to mind about an effect, as a sentence."""
     return _known(say, _MIND, code)
+
+
+def assumed(say: Language, code: str) -> str:
+    """Return what every what-if takes for granted, as a clause."""
+    return _known(say, _ASSUMED, code)
 
 
 def periods(say: Language, code: str, n: int) -> str:

@@ -151,7 +151,7 @@ class Panel:
                 ],
             )
             _fill(self.region, [(say.text("all regions"), ""), *((name, name) for name in regions)])
-            _fill(self.week, [(say.text("both weeks"), ""), *weeks])
+            _fill(self.week, [(say.text("all weeks"), ""), *weeks])
         parts = [
             say.text("warehouse version {n}", n=loaded.score_set.warehouse_version),
             say.text("scores {n}", n=loaded.score_set.score_set_id),
@@ -198,7 +198,9 @@ class Panel:
         }
         for name, figure in figures.items():
             self.charts[name].update(plots.empty(figure, language=code) if isinstance(figure, str) else figure)
-        note = say.text("What is expected to be ordered within 14 days by the customers visited, less its cost.")
+        note = say.text(
+            "What the customers visited are expected to order within 14 days, less its cost. Most of it would come without a visit too: it is not what a visit adds."
+        )
         self.titles["days"].value = frame.title(say.text("Margin due by day of visit"), note)
         shown = say.text("{shown} of {n} visits have coordinates.", shown=len(placed), n=len(self.rows))
         self.titles["map"].value = frame.title(say.text("Where the visits are"), shown)

@@ -64,10 +64,14 @@ def tiles(
     """Return the numbers at the top: name, value, note."""
     soon = due[due["due_7"] > 0.5]
     currency = loaded.company.currency
-    customers = say.plural("{n} customer", "{n} customers", soon["customer_id"].nunique())
+    customers = say.plural(
+        "orders of a product, from {n} customer",
+        "orders of a product, from {n} customers",
+        soon["customer_id"].nunique(),
+    )
     cost = say.text("cost {money}", money=say.money(float(visits["cost_minor"].sum()), currency))
     return [
-        (say.text("Due within a week"), say.plural("{n} product", "{n} products", len(soon)), customers),
+        (say.text("Due within a week"), say.number(len(soon)), customers),
         (
             say.text("Margin due within 14 days"),
             say.money(float(due["margin_minor"].sum()), currency),

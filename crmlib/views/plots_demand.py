@@ -69,13 +69,16 @@ def path(
     return drawn
 
 
-def errors(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
-    """Return the error of the forecast by how far it looks ahead, beside that of seasonal naive: ahead, wape, wape_naive."""
+def errors(table: pd.DataFrame, *, naive: str, language: str = "en") -> go.Figure:
+    """Return the error of the forecast by how far it looks ahead, beside that of seasonal naive: ahead, wape, wape_naive.
+
+    ``naive`` names seasonal naive in words.
+    """
     say = texts.speak(language)
     drawn = plots.figure(language, say.text("Periods ahead"), say.text("Error (WAPE)"))
     rows = table[table["ahead"] > 0]
     for column, name, color, dash in (
-        ("wape_naive", say.text("as a year ago (seasonal naive)"), GREY, "dot"),
+        ("wape_naive", naive, GREY, "dot"),
         ("wape", say.text("this forecast"), BLUE, "solid"),
     ):
         line = {"color": color, "width": 3, "dash": dash}
@@ -267,7 +270,7 @@ def _ahead(drawn: go.Figure, history: pd.DataFrame, forecast: pd.DataFrame, say:
         return
     last = history.tail(1)
     joined = pd.concat([last["period"], forecast["period"]]) if len(last) else forecast["period"]
-    for width, color in _BANDS.items():
+    for width, color in _BANDS.items() if forecast["low_80"].notna().any() else ():
         low, high = (
             pd.concat([last["quantity"], forecast[f"{side}_{width}"]]) if len(last) else forecast[f"{side}_{width}"]
             for side in ("low", "high")
@@ -276,6 +279,8 @@ def _ahead(drawn: go.Figure, history: pd.DataFrame, forecast: pd.DataFrame, say:
     line = {"color": BLUE, "width": 3}
     told = [
         say.text("{value} (80%: {low} to {high})", value=say.number(mean), low=say.number(low), high=say.number(high))
+        if np.isfinite(low)
+        else say.number(mean)
         for mean, low, high in zip(forecast["mean"], forecast["low_80"], forecast["high_80"], strict=True)
     ]
     drawn.add_scatter(

@@ -12,6 +12,9 @@ from babel import dates
 from crmlib.views import plots, texts
 from crmlib.views.plots import BLUE, GREY, ORANGE, PALETTE
 
+SYMBOLS = ("circle", "diamond")
+"""Markers of the days of which the colours have been used before."""
+
 
 def by_day(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.Figure:
     """Return bars of the margin due at the customers visited each day, with the number of visits above.
@@ -51,7 +54,7 @@ def short_day(day: pd.Timestamp, language: str) -> str:
 
 
 def where(table: pd.DataFrame, *, currency: str, names: Mapping[str, str], language: str = "en") -> go.Figure:
-    """Return the outlets visited by longitude and latitude, larger where more is due, one colour and line a day.
+    """Return the outlets visited by longitude and latitude, larger where more is due, one colour (and marker) and line a day.
 
     In: visit_on, employee_id, stop, outlet_id, latitude, longitude, expected_margin_minor; ``names`` of outlets. The lines join the stops of
     a representative's day in their order.
@@ -61,6 +64,7 @@ def where(table: pd.DataFrame, *, currency: str, names: Mapping[str, str], langu
     largest = max(float(table["expected_margin_minor"].max()), 1.0) if len(table) else 1.0
     for number, (day, rows) in enumerate(table.sort_values("stop").groupby("visit_on", sort=True)):
         color = PALETTE[number % len(PALETTE)]
+        symbol = SYMBOLS[number // len(PALETTE) % len(SYMBOLS)]
         for place, (_employee, own) in enumerate(rows.groupby("employee_id", sort=True)):
             drawn.add_scatter(
                 x=own["longitude"],
@@ -70,14 +74,19 @@ def where(table: pd.DataFrame, *, currency: str, names: Mapping[str, str], langu
                 legendgroup=str(day),
                 showlegend=place == 0,
                 line={"color": color, "width": 1.2},
-                marker={"color": color, "size": 8 + 18 * np.sqrt(own["expected_margin_minor"] / largest)},
+                marker={
+                    "symbol": symbol,
+                    "color": color,
+                    "size": 8 + 18 * np.sqrt(own["expected_margin_minor"] / largest),
+                },
                 customdata=[
                     (_plain(names.get(outlet, outlet)), say.money(minor, currency))
                     for outlet, minor in zip(own["outlet_id"], own["expected_margin_minor"], strict=True)
                 ],
                 hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>",
             )
-    drawn.update_layout(height=330, hovermode="closest")
+    # Up to ten days in the legend take two lines; said beforehand, they never lie over the outlets.
+    drawn.update_layout(height=360, hovermode="closest", margin={"t": 64})
     middle = float(table["latitude"].mean()) if len(table) else 50.0
     drawn.update_xaxes(ticksuffix="°", nticks=5, constrain="domain")
     drawn.update_yaxes(ticksuffix="°", nticks=6, scaleanchor="x", scaleratio=1 / np.cos(np.radians(middle)))

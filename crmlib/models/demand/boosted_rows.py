@@ -154,7 +154,7 @@ def _drivers(cut: SeriesPanel, known: dict[str, Array], horizon: int) -> list[Ar
         usual = np.where((~np.isnan(past)).any(axis=1), _mean(past), np.nan)[:, None]
         if name == "price_minor":
             with np.errstate(divide="ignore", invalid="ignore"):
-                found.append(np.log(ahead / usual))
+                found.append(np.log(np.where(ahead > 0, ahead, np.nan) / np.where(usual > 0, usual, np.nan)))
         else:
             found += [ahead, np.broadcast_to(usual, ahead.shape), np.broadcast_to(past[:, -1:], ahead.shape)]
     return found

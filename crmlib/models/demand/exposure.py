@@ -84,13 +84,17 @@ def _usual(opened: Array) -> Array:
 
 
 def _of_late(panel: SeriesPanel, horizon: int) -> Array:
-    """Return the median opening at the same place of the last four seasons (the last 13 periods, if a season is longer)."""
+    """Return the median opening at the same place of the last four seasons (the last 13 periods, if a season is longer).
+
+    Of a series younger than that what is on record counts, the usual opening where nothing is.
+    """
     opened, season = panel.drivers["open_days"], panel.season
     if not 1 < season <= 7 or opened.shape[1] < 4 * season:
         return np.repeat(np.nan_to_num(_usual(opened[:, -13:]))[:, None], horizon, axis=1)
     seasons = np.stack([opened[:, opened.shape[1] - (k + 1) * season :][:, :season] for k in range(4)])
-    known = np.where(np.isfinite(seasons).any(axis=0), np.nanmedian(np.nan_to_num(seasons), axis=0), 1.0)
-    return known[:, np.arange(horizon) % season]
+    there = np.isfinite(seasons).any(axis=0)
+    median = np.nanmedian(np.where(there, seasons, 1.0), axis=0)
+    return np.where(there, median, _usual(opened)[:, None])[:, np.arange(horizon) % season]
 
 
 def _filled(values: Array, panel: SeriesPanel) -> Array:
@@ -124,8 +128,10 @@ def _shifted(values: Array, by: int) -> Array:
 def _uplift(panel: SeriesPanel) -> Array:
     """Return the effect of a full promotion on the logarithm of demand, by series."""
     share = np.nan_to_num(panel.drivers["promotion"])
-    plain = seasonal.deseasonalise(panel.values, season=panel.season)
-    adjusted = plain.adjusted
+    begun = panel.lengths > 0  # at an origin some series may not be there yet
+    adjusted = np.full(panel.values.shape, np.nan)
+    if begun.any():
+        adjusted[begun] = seasonal.deseasonalise(panel.values[begun], season=panel.season).adjusted
     calm = np.where((share < 0.02) & (panel.weight > 0), adjusted, np.nan)
     level = _around(calm, 4 if panel.season > 7 or panel.season == 1 else panel.season)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,8 @@ class Trees:
 
 @dataclass(frozen=True)
 class Group:
-    """The series of one kind (``rows`` of the whole panel): methods, weights, the errors their intervals come from, and
-    whether these were ``lent`` by another kind.
+    """The series of one kind (``rows`` of the whole panel): methods, weights, the errors their intervals come from, the
+    ``season`` of the changes these are in units of, and whether they were ``lent`` by another kind.
     """
 
     kind: str
@@ -48,6 +48,7 @@ class Group:
     methods: tuple[str, ...]
     weights: Array
     calibration: intervals.Conformal | None
+    season: int
     lent: bool = False
 
     def mean(self, setting: Setting, trees: Trees, *, horizon: int, known: dict[str, Array]) -> tuple[Array, Array]:
@@ -105,11 +106,11 @@ def fit(kind: str, rows: np.ndarray, panel: SeriesPanel, setting: Setting, trees
     """Return the group of one kind of series: its methods tried at the origins, weighted and calibrated."""
     part = panel.take(rows)
     if kind == "fixed":
-        group = Group(kind, rows, part, ("naive",), np.ones(1), None)
+        group = Group(kind, rows, _as_told(part), ("naive",), np.ones(1), None, part.season)
         return Fitted(group, _weights(kind, ("naive",), np.ones(1), np.full(1, np.nan), 0), pd.DataFrame())
     offsets, need = setting.offsets, trials.least_history(part.season)
     if kind == "short":
-        part = SeriesPanel(**{**part.__dict__, "season": 1})
+        part = replace(part, season=1)
         need = 2
         offsets = trials.offsets(part, min(setting.horizon, max(int(np.median(part.lengths)) // 3, 1)), need=need)
     names = methods.candidates(kind, part, setting.asked)
@@ -133,9 +134,11 @@ def fit(kind: str, rows: np.ndarray, panel: SeriesPanel, setting: Setting, trees
     if found:
         over = [trial.actual - mixed(trial.forecasts, weights) for trial in found]
         units = [intervals.units(trial.scale, trial.factor) for trial in found]
-        errors = np.concatenate([o / unit for o, unit in zip(over, units, strict=True)])
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a series that never sold there is no unit
+            errors = np.concatenate([o / unit for o, unit in zip(over, units, strict=True)])
         calibration = intervals.calibrate(errors, np.concatenate([trial.weight for trial in found]))
-    return Fitted(Group(kind, rows, part, names, weights, calibration), table, _validation(part, found, weights))
+    group = Group(kind, rows, part, names, weights, calibration, part.season)
+    return Fitted(group, table, _validation(part, found, weights))
 
 
 def lend(fitted: list[Fitted]) -> list[Group]:
@@ -146,9 +149,20 @@ def lend(fitted: list[Fitted]) -> list[Group]:
     for part in fitted:
         group = part.group
         if group.calibration is None and lender is not None:
-            group = Group(**{**group.__dict__, "calibration": lender.calibration, "lent": True})
+            # A short series keeps its changes from period to period: of those over a season it has next to none.
+            season = lender.season if group.kind == "fixed" else group.season
+            group = replace(group, calibration=lender.calibration, season=season, lent=True)
         out.append(group)
     return out
+
+
+def _as_told(panel: SeriesPanel) -> SeriesPanel:
+    """Return the panel with the last value that was told in place of those filled in behind it."""
+    width = panel.values.shape[1]
+    told = panel.weight > 0
+    last = width - 1 - np.argmax(told[:, ::-1], axis=1)
+    behind = np.atleast_1d(told.any(axis=1))[:, None] & (np.arange(width) > last[:, None])
+    return replace(panel, values=np.where(behind, panel.values[np.arange(len(last)), last][:, None], panel.values))
 
 
 def _weighed(kind: str, names: tuple[str, ...], found: list[trials.Trial]) -> tuple[Array, pd.DataFrame]:

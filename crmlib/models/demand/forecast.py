@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,9 @@ class Forecaster:
         ``future`` tells what is known ahead: series_id, period and any of promotion, price_minor, open_days, holiday.
 
         Out, a row per series and period ahead: series_id, period, ahead (from 1), mean, low_80, high_80, low_95, high_95,
-        a column q_LEVEL for each of ``quantiles``, method, reason (why a simpler method, or ""). Intervals are NaN where
-        there were too few errors to tell. Nothing is below 0 where the history never was.
+        a column q_LEVEL for each of ``quantiles``, method, reason (why a simpler method, or what the forecast could not know:
+        ``no_plans``, ``first_promotion``; else ""). Intervals are NaN where there were too few errors to tell. Nothing is
+        below 0 where the history never was.
         """
         horizon = self.setting.horizon if horizon is None else series_panel.check_horizon(horizon)
         if horizon > self.setting.horizon:
@@ -60,7 +61,8 @@ class Forecaster:
         lowest = np.where(np.isnan(self.panel.values), np.inf, self.panel.values).min(axis=1)
         for name, path in paths.items():
             paths[name] = np.where(closed, 0.0, np.where(lowest[:, None] >= 0, np.maximum(path, 0.0), path))
-        return self._long(paths, closed, unplanned)
+        anew = series_panel.promoted_anew(told, self.panel, horizon)
+        return self._long(paths, {"closed": closed, "first_promotion": anew, "no_plans": unplanned})
 
     def _opening(self, told: dict[str, Array], horizon: int) -> Array:
         """Return the opening of the periods ahead; of a history without opening days only what is told of them."""
@@ -71,25 +73,31 @@ class Forecaster:
     def _paths(self, levels: dict[str, float], known: dict[str, Array], horizon: int) -> dict[str, Array]:
         """Return mean and quantiles as series × horizon."""
         paths = {name: np.full((len(self.panel.ids), horizon), np.nan) for name in ("mean", *levels)}
-        scale = groups.lent(groups.scales(self.panel), self.panel)
+        scales = {group.season: self._scale(group.season) for group in self.groups}
         for group in self.groups:
             told = {name: table[group.rows] for name, table in known.items()}
             mean, factor = group.mean(self.setting, self.trees, horizon=horizon, known=told)
             paths["mean"][group.rows] = mean
             if group.calibration is not None:
-                unit = intervals.units(scale[group.rows], factor)
+                unit = intervals.units(scales[group.season][group.rows], factor)
                 for name, level in levels.items():
                     paths[name][group.rows] = group.calibration.quantiles(mean, unit, level)
         return paths
 
-    def _long(self, paths: dict[str, Array], closed: np.ndarray, unplanned: np.ndarray) -> pd.DataFrame:
+    def _scale(self, season: int) -> Array:
+        """Return the unit of each series' errors, by changes over the season that errors were measured in."""
+        return groups.lent(groups.scales(replace(self.panel, season=season)), self.panel)
+
+    def _long(self, paths: dict[str, Array], said: dict[str, np.ndarray]) -> pd.DataFrame:
         count, horizon = paths["mean"].shape
         ahead = np.tile(np.arange(1, horizon + 1), count)
         method = np.full(count, "", object)
         for group in self.groups:
             method[group.rows] = group.called
         reason = np.repeat(self.reasons.astype(object), horizon)
-        reason = np.select([closed.ravel(), (reason == "") & unplanned.ravel()], ["closed", "no_plans"], reason)
+        plain = reason == ""
+        where = [flags.ravel() & (plain | (code == "closed")) for code, flags in said.items()]
+        reason = np.select(where, list(said), reason)
         return pd.DataFrame(
             {
                 "series_id": np.repeat(self.panel.ids, horizon).astype(str),
@@ -160,14 +168,14 @@ def fit(
         setting=setting,
         groups=tuple(lent),
         trees=trees,
-        reasons=_reasons(reason, lent),
+        reasons=_reasons(reason),
         weights=pd.concat([part.weights for part in parts], ignore_index=True),
         validation=pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
         notes=(*_told(reason), *_on_treatment(treatment, errors), *trees.notes, *_on_intervals(lent)),
     )
 
 
-def _reasons(reason: np.ndarray, lent: list[fitting.Group]) -> np.ndarray:
+def _reasons(reason: np.ndarray) -> np.ndarray:
     """Return the reason of each series for a simpler method; an intermittent one is no simpler, it has its own methods."""
     return np.where(reason == "intermittent", "", reason)
 

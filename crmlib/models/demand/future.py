@@ -16,7 +16,8 @@ from crmlib.models.demand.cells import Array, Flags
 from crmlib.warehouse.snapshot import Snapshot
 
 RECENT_DAYS = 28
-"""A product without a record in an outlet for so long is no longer on sale there, as far as the future goes."""
+"""A product without a record in an outlet for so long before the last record is no longer on sale there, as far as the
+future goes."""
 _PRICE_DAYS = 182
 
 
@@ -32,7 +33,7 @@ def known(
     """Return what the snapshot knows of the ``horizon`` periods after a series table of ``series.build``.
 
     Prices stay as they were last, but for promotions announced by ``as_of``: these have their own price, shifted by what
-    the outlet asks above or below the list. Outlets and products count that had records in the last 28 days.
+    the outlet asks above or below the list. Outlets and products count that had records in the last 28 days with any.
 
     Out, a row per series that reaches the newest period, and period: series_id, keys, period, ahead (1 to horizon),
     price_minor, promotion (share of the open outlet-days), open_days (as in the series table), holiday (company holidays in
@@ -116,8 +117,11 @@ def _of_outlets(
 def _on_sale(snapshot: Snapshot, makers: tuple[str, ...]) -> pd.DataFrame:
     """Return the products on sale in each outlet of late: the keys, pieces (of the last 28 days), price (the last without promotion)."""
     sales, of = (snapshot.select(name).subquery(name) for name in ("outlet_sales", "products"))
-    recent = snapshot.warehouse.read(_recent(sales, of, makers, snapshot.as_of))
-    usual = snapshot.warehouse.read(_usual_prices(sales, snapshot.as_of))
+    # Counted from the last sale on record, for sales may come in later than the rest.
+    newest = pd.DatetimeIndex(snapshot.warehouse.read(records.span(sales, makers, of))["last"]).max()
+    last = snapshot.as_of if pd.isna(newest) else newest.date()
+    recent = snapshot.warehouse.read(_recent(sales, of, makers, last))
+    usual = snapshot.warehouse.read(_usual_prices(sales, last))
     products = records.products(snapshot, makers)
     outlets = records.outlets(snapshot)
     rows = (
@@ -131,18 +135,18 @@ def _on_sale(snapshot: Snapshot, makers: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def _recent(sales: sa.Subquery, of: sa.Subquery, makers: tuple[str, ...], as_of: dt.date) -> sa.Select[Any]:
+def _recent(sales: sa.Subquery, of: sa.Subquery, makers: tuple[str, ...], last: dt.date) -> sa.Select[Any]:
     pieces = sa.func.sum(sa.case((sales.c.quantity > 0, sales.c.quantity), else_=0.0)).label("pieces")
     return (
         sa.select(sales.c.outlet_id, sales.c.product_id, pieces)
         .select_from(sales.join(of, sales.c.product_id == of.c.product_id))
         .where(sa.func.coalesce(of.c.maker, "").in_(list(makers)))
-        .where(sales.c.sold_on > as_of - dt.timedelta(days=RECENT_DAYS))
+        .where(sales.c.sold_on > last - dt.timedelta(days=RECENT_DAYS))
         .group_by(sales.c.outlet_id, sales.c.product_id)
     )
 
 
-def _usual_prices(sales: sa.Subquery, as_of: dt.date) -> sa.Select[Any]:
+def _usual_prices(sales: sa.Subquery, last: dt.date) -> sa.Select[Any]:
     """Return the select of the last price of each outlet and product, of a day without promotion if there is one."""
     plain = sa.case((sales.c.on_promotion.is_(True), 1), else_=0)
     order = [plain, sales.c.sold_on.desc()]
@@ -150,7 +154,7 @@ def _usual_prices(sales: sa.Subquery, as_of: dt.date) -> sa.Select[Any]:
     price = sa.cast(sales.c.price_minor, sa.Double).label("price")
     ranked = (
         sa.select(sales.c.outlet_id, sales.c.product_id, price, rank.label("rank_"))
-        .where(sales.c.price_minor.is_not(None), sales.c.sold_on > as_of - dt.timedelta(days=_PRICE_DAYS))
+        .where(sales.c.price_minor.is_not(None), sales.c.sold_on > last - dt.timedelta(days=_PRICE_DAYS))
         .subquery("ranked")
     )
     return sa.select(ranked.c.outlet_id, ranked.c.product_id, ranked.c.price).where(ranked.c.rank_ == 1)

@@ -10,9 +10,9 @@ import pandas as pd
 from scipy import sparse
 
 from crmlib.errors import DataError, UsageError
-from crmlib.models.demand import steps
+from crmlib.models.demand import rolling, steps
 
-TOTAL = "all"
+TOTAL = rolling.TOTAL
 """The series_id of the sum of everything."""
 
 NODE = ["level", "series_id"]
@@ -54,7 +54,7 @@ def structure(series: pd.DataFrame, levels: Mapping[str, Sequence[str]]) -> Stru
 
     In: a series table of the bottom level: series_id and the key columns named in ``levels`` (the name of the table's
     own level last; where there is a quantity, it tells which series were never negative). An upper node's series_id is
-    its key values joined by "/". Raises UsageError for levels that do not lead down to the series, DataError for keys
+    that of ``rolling.series_ids``. Raises UsageError for levels that do not lead down to the series, DataError for keys
     that are empty or change within a series.
     """
     names = _checked(series, levels)
@@ -154,7 +154,7 @@ def _grouped(keys: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, pd.Dat
         return np.zeros(len(keys), int), pd.DataFrame({"series_id": [TOTAL]})
     grouped = keys.groupby(columns, sort=True)
     some = grouped.size().reset_index()[columns]
-    return grouped.ngroup().to_numpy(), some.assign(series_id=some.astype("str").agg("/".join, axis=1))
+    return grouped.ngroup().to_numpy(), some.assign(series_id=rolling.series_ids(some.astype("str")))
 
 
 def _checked(series: pd.DataFrame, levels: Mapping[str, Sequence[str]]) -> list[str]:

@@ -13,6 +13,11 @@ from crmlib.models.demand import steps
 NEEDED = ("series_id", "period", "quantity")
 DRIVERS = ("promotion", "price_minor", "open_days", "stocked_out", "holiday")
 KNOWN_AHEAD = ("promotion", "price_minor", "open_days", "holiday")
+_SHARE, _AMOUNT = (0.0, 1 + 1e-9), (0.0, 1e15)
+_ALLOWED = {
+    **dict.fromkeys(("promotion", "stocked_out"), _SHARE),
+    **dict.fromkeys(("open_days", "holiday", "price_minor"), _AMOUNT),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def build(series: pd.DataFrame, *, step: str | None = None, season: int | None =
     if series.empty:
         raise DataError("series is empty: not enough data (found 0 rows, need 1)")
     _check_cells(series)
+    drivers = _check_drivers(series, "series", DRIVERS)
     step = steps.infer(series["period"]) if step is None else steps.check(step)
     row, ids = pd.factorize(series["series_id"].astype(str), sort=True)
     numbers = steps.numbers(series["period"], step)
@@ -107,21 +113,23 @@ def build(series: pd.DataFrame, *, step: str | None = None, season: int | None =
         last=numbers[starts + lengths - 1],
         step=step,
         season=steps.season_of(step, season),
-        drivers={name: spread(name, np.nan) for name in DRIVERS if name in series},
+        drivers={name: spread(name, np.nan) for name in drivers},
     )
 
 
 def known_ahead(future: pd.DataFrame | None, panel: SeriesPanel, horizon: int) -> dict[str, np.ndarray]:
     """Return what is known of the periods to come, series x horizon by column, NaN where nothing is said.
 
-    In: series_id, period, and any of promotion, price_minor, open_days, holiday. Rows of other series are left alone.
+    In: series_id, period, and any of promotion (0 to 1), price_minor, open_days and holiday (from 0). Rows of other series
+    are left alone.
     """
     if future is None:
         return {}
     missing = [name for name in ("series_id", "period") if name not in future.columns]
     if missing:
         raise DataError(f"future has no column {', '.join(missing)}; it needs series_id and period")
-    named = [name for name in KNOWN_AHEAD if name in future.columns]
+    _check_times(future, "future")
+    named = _check_drivers(future, "future", KNOWN_AHEAD)
     if not named:
         raise DataError(f"future has none of the columns {', '.join(KNOWN_AHEAD)}; leave it out or add one")
     row = pd.Index(panel.ids).get_indexer(pd.Index(future["series_id"].astype(str).to_numpy(object)))
@@ -162,6 +170,15 @@ def without_plans(
     return filled, missing
 
 
+def promoted_anew(known: dict[str, np.ndarray], panel: SeriesPanel, horizon: int) -> np.ndarray:
+    """Return where (series × horizon) a promotion is planned for a series that never had one."""
+    shape = (len(panel.ids), horizon)
+    planned = np.nan_to_num(known.get("promotion", np.zeros(shape))) > 0
+    if "promotion" not in panel.drivers:
+        return planned
+    return planned & ~(np.nan_to_num(panel.drivers["promotion"]) > 0).any(axis=1)[:, None]
+
+
 def check_horizon(horizon: int) -> int:
     """Return the horizon, or refuse what is no whole number of periods from 1 on."""
     if isinstance(horizon, bool) or not isinstance(horizon, int | np.integer) or horizon < 1:
@@ -169,13 +186,35 @@ def check_horizon(horizon: int) -> int:
     return int(horizon)
 
 
-def _check_cells(series: pd.DataFrame) -> None:
-    if not pd.api.types.is_datetime64_any_dtype(series["period"]):
+def _check_times(table: pd.DataFrame, name: str) -> None:
+    if not pd.api.types.is_datetime64_dtype(table["period"]):
         raise DataError(
-            f"series, column period holds {series['period'].dtype}; it needs dates (the periods' first moments)"
+            f"{name}, column period holds {table['period'].dtype}; it needs dates without a time zone (the periods' first moments)"
         )
-    if series["period"].isna().any() or series["series_id"].isna().any():
-        raise DataError("series has rows without series_id or period; take them out")
+    if table["period"].isna().any() or table["series_id"].isna().any():
+        raise DataError(f"{name} has rows without series_id or period; take them out")
+
+
+def _check_drivers(table: pd.DataFrame, name: str, columns: tuple[str, ...]) -> list[str]:
+    """Return those of the columns that a table has, or refuse what they cannot hold; missing is allowed."""
+    named = [column for column in columns if column in table.columns]
+    for column in named:
+        if not (pd.api.types.is_numeric_dtype(table[column]) or pd.api.types.is_bool_dtype(table[column])):
+            raise DataError(f"{name}, column {column} holds {table[column].dtype}; it needs numbers")
+        values = table[column].to_numpy(float, na_value=np.nan)
+        low, high = _ALLOWED[column]
+        bad = ~np.isnan(values) & ~((values >= low) & (values <= high))
+        if bad.any():
+            where = table.loc[bad].iloc[0]
+            raise DataError(
+                f"{name}, series {where['series_id']!r}: {column} at {where['period']:%Y-%m-%d %H:%M} is {where[column]}; "
+                f"it lies between {low:g} and {high:g}, or is missing"
+            )
+    return named
+
+
+def _check_cells(series: pd.DataFrame) -> None:
+    _check_times(series, "series")
     if not pd.api.types.is_numeric_dtype(series["quantity"]):
         raise DataError(f"series, column quantity holds {series['quantity'].dtype}; it needs numbers")
     quantity = series["quantity"].to_numpy(float, na_value=np.nan)

@@ -70,6 +70,22 @@ def widen(forecasts: pd.DataFrame, found: pd.DataFrame, *, mean: str = "mean") -
     return out
 
 
+def crossed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a moved back test whose intervals have, at each origin, the ``factors`` that its other origins say.
+
+    So the coverage of what is shipped is seen on errors that did not set it. Origins less than a horizon apart share
+    periods: then it flatters. Raises DataError for a single origin, and where the others have too few values.
+    """
+    origins = table["origin"].unique()
+    if len(origins) < 2:
+        raise DataError(f"back test: not enough data to set and test intervals (found {len(origins)} origin, need 2)")
+    parts = [
+        widen(table[table["origin"] == origin], factors(table[table["origin"] != origin]), mean="forecast")
+        for origin in origins
+    ]
+    return pd.concat(parts).loc[table.index]
+
+
 def _sizes(rows: pd.DataFrame, nominal: int) -> np.ndarray:
     """Return each error over the half-width on its side; infinite for an error beside an interval of no width."""
     error = (rows["actual"] - rows["forecast"]).to_numpy(float)

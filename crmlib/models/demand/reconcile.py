@@ -26,7 +26,8 @@ LEARNT = ("wls", "mint")
 FEWEST = 4
 """Vectors of errors that a method needs before it may learn from them."""
 
-_MOST = 6_000  # nodes of a full covariance matrix: 300 MB
+MOST_NODES = 6_000
+"""Nodes of a full covariance matrix, which mint needs: 300 MB."""
 _TINY = 1e-8  # of the mean variance: a node that was never wrong is not trusted without bound
 
 
@@ -79,9 +80,9 @@ def projection(structure: Structure, *, method: str, errors: pd.DataFrame | None
     variance = _variance(wrong.to_numpy(float), structure)
     if method == "wls":
         return Projection(method, structure, _gain_of_diagonal(sums, variance), np.nan, len(wrong))
-    if len(variance) > _MOST:
+    if len(variance) > MOST_NODES:
         raise UsageError(
-            f"method mint on {len(variance)} nodes needs a matrix of that size squared (most: {_MOST}); take wls"
+            f"method mint on {len(variance)} nodes needs a matrix of that size squared (most: {MOST_NODES}); take wls"
         )
     # Errors of one origin go astray together, and so do those of one period. No error known: none, which shrinks more.
     shrunk, shrinkage = shrunk_correlation(np.nan_to_num(wrong.to_numpy(float)), together=_dependent(wrong))

@@ -74,9 +74,15 @@ def moments(numbers: np.ndarray, step: str) -> np.ndarray:
 def infer(periods: pd.Series) -> str:
     """Return the step of a column of periods: the longest one on whose grid every one of them lies.
 
+    A single period is refused: the first of January begins a year, a month and a day.
+
     >>> infer(pd.Series(pd.to_datetime(["2026-01-05", "2026-01-12", "2026-01-26"])))
     'week'
     """
+    if (periods == periods.iloc[0]).all():
+        raise UsageError(
+            f"step cannot be told from one period, {periods.iloc[0]:%Y-%m-%d}; give one of {', '.join(STEPS)}"
+        )
     for step in STEPS:
         try:
             numbers(periods, step)

@@ -13,6 +13,8 @@ from crmlib.models.demand.panel import SeriesPanel
 WANTED = 400
 """Series-origins that validation looks for: one origin of many series, several of few."""
 MOST_ORIGINS = 8
+ENOUGH_ERRORS = 80
+"""Errors for which one or a few series are tried at more origins: below 40 there are no intervals."""
 TREATMENTS = ("none", "opening", "opening_and_promotions")
 
 
@@ -38,7 +40,8 @@ class Trial:
 
     def errors(self) -> Array:
         """Return actual less forecast in units of each series' scale: methods × series × horizon."""
-        return (self.actual - self.forecasts) / self.scale[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):  # of a series that never sold there is no unit
+            return (self.actual - self.forecasts) / self.scale[:, None]
 
 
 def offsets(panel: SeriesPanel, horizon: int, *, need: int) -> tuple[int, ...]:
@@ -53,7 +56,8 @@ def offsets(panel: SeriesPanel, horizon: int, *, need: int) -> tuple[int, ...]:
     if spare < horizon:
         return (spare,)
     wanted = max(-(-WANTED // len(panel.ids)), min(4, spare // (4 * horizon)))
-    count = min(wanted, MOST_ORIGINS, max(spare // (2 * horizon), 1))
+    most = max(MOST_ORIGINS, -(-ENOUGH_ERRORS // (len(panel.ids) * horizon)))
+    count = min(wanted, most, max(spare // (2 * horizon), 1))
     return tuple(horizon * k for k in range(1, count + 1))
 
 

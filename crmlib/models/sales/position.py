@@ -26,7 +26,10 @@ def share(sales: pd.DataFrame, *, within: Sequence[str] = ("period",), of: str =
     keys = list(within)
     if of in keys:
         raise DataError(f"within names {of}, of which the shares are asked; leave it out")
-    out = sales.groupby([*keys, of], sort=True)[["pieces", "revenue_minor"]].sum().reset_index()
+    out = sales.groupby([*keys, of], sort=True)[["pieces", "revenue_minor"]].sum()
+    if "period" in keys:
+        out = _every_period(out)
+    out = out.reset_index()
     groups = [out[name] for name in keys] if keys else np.zeros(len(out))
     for column, name in (("pieces", "pieces_share"), ("revenue_minor", "value_share")):
         total = out[column].groupby(groups).transform("sum")
@@ -36,6 +39,17 @@ def share(sales: pd.DataFrame, *, within: Sequence[str] = ("period",), of: str =
         for name, change in (("pieces_share", "pieces_change"), ("value_share", "value_change")):
             out[change] = out.sort_values("period").groupby(series)[name].diff()
     return out
+
+
+def _every_period(sums: pd.DataFrame) -> pd.DataFrame:
+    """Return the sums with a row of nothing sold where one that sells in some period does not in another.
+
+    Otherwise a change would be against whatever period it sold in last.
+    """
+    seen, names = sums.index.to_frame(index=False), list(sums.index.names)
+    rest = seen.drop(columns="period").drop_duplicates()
+    every = pd.MultiIndex.from_frame(rest.merge(seen[["period"]].drop_duplicates(), how="cross")[names])
+    return sums.reindex(every, fill_value=0.0).sort_index()
 
 
 def price_index(sales: pd.DataFrame, *, within: Sequence[str] = ("period", "product_group")) -> pd.DataFrame:
@@ -64,7 +78,7 @@ def matched(sales: pd.DataFrame, pairs: pd.DataFrame, *, within: Sequence[str] =
     """Return the price of each own product over that of each competitor's product that replaces it, in percent.
 
     In: a table of ``cube.sales`` with product_id, maker and ``within``; ``pairs`` (product_id, substitute_id). Out: within, product_id, other_id,
-    maker (of the other), own_minor, other_minor, index. Only places where both were sold. Raises DataError for a missing column.
+    maker (of the other), own_minor, other_minor, index. Only places where both were sold. Prices are those of a piece: packs of other sizes are not alike. Raises DataError for a missing column.
     """
     _has(sales, [*within, "product_id", "maker"])
     keys = list(within)
