@@ -54,7 +54,7 @@ system:         ## install the Debian packages the fullest tests want (root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql fonts-dejavu-core
 
-bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, audiences, offers, desk, uplift, churn, lifetime, retention
+bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders
 	$(BIN)/python benchmarks/bench_sample.py
 	$(BIN)/python benchmarks/bench_load.py
 	$(BIN)/python benchmarks/bench_features.py --pandas
@@ -71,9 +71,15 @@ bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard,
 	$(BIN)/python benchmarks/bench_retention.py --data benchmarks/results/bank --as-of 2025-09-30
 	$(BIN)/python benchmarks/bench_lifetime.py large
 	$(BIN)/python benchmarks/bench_churn.py curves
+	$(BIN)/python benchmarks/bench_demand_series.py
+	$(BIN)/python benchmarks/bench_effects.py coverage
+	$(BIN)/python benchmarks/bench_orders.py
 	if [ -n "$$CRM_REAL_DATA" ]; then \
 	  $(BIN)/python benchmarks/bench_lifetime.py cdnow; \
 	  for part in telco bank renewal; do $(BIN)/python benchmarks/bench_churn.py $$part; done; \
+	  for part in competitions others; do $(BIN)/python benchmarks/bench_demand.py $$part; done; \
+	  for part in tourism retail speed; do $(BIN)/python benchmarks/bench_reconcile.py $$part; done; \
+	  $(BIN)/python benchmarks/bench_effects.py cheese; \
 	fi
 
 lab: setup      ## open JupyterLab

@@ -184,7 +184,14 @@ def test_products_and_outlets_come_and_go(supplier: made.Made, tmp_path: Path) -
 
 
 def test_opening_days_follow_the_calendar_and_sales_overrule_it(supplier: made.Made, tmp_path: Path) -> None:
-    closures = pd.DataFrame({"outlet_id": ["O02"], "closed_from": ["2025-05-05"], "closed_until": ["2025-05-17"]})
+    closures = pd.DataFrame(
+        {
+            "outlet_id": "O02",
+            "announced_on": "2025-04-01",
+            "closed_from": ["2025-05-05"],
+            "closed_until": ["2025-05-17"],
+        }
+    )
     frames = {**supplier.frames, "outlet_closures": closures}
     sales = frames["outlet_sales"]
     frames["outlet_sales"] = sales[
@@ -580,3 +587,18 @@ def test_tables_of_another_kind_are_refused(known: snapshot.Snapshot, levels: di
         treatment.report(levels["regions"].drop(columns=["status", "recorded"]))
     with pytest.raises(DataError, match=r"lacks the columns lost"):
         treatment.causes(levels["regions"].drop(columns="lost"))
+
+
+def test_a_closure_ahead_counts_from_the_day_it_was_announced(supplier: made.Made, tmp_path: Path) -> None:
+    closures = pd.DataFrame({"outlet_id": "O01", "closed_from": ["2026-01-05"], "closed_until": ["2026-01-11"]})
+    told = {}
+    for day in ("2025-12-01", "2026-01-02"):
+        frames = {**supplier.frames, "outlet_closures": closures.assign(announced_on=pd.Timestamp(day))}
+        folder = tmp_path / day
+        folder.mkdir()
+        known = made.opened(folder, frames).snapshot(made.LAST)
+        found = future.known(known, series.build(known, by=("outlet_id", "product_id")), horizon=3)
+        own = found[found["series_id"].str.startswith("O01/") & (found["period"] == "2026-01-05")]
+        told[day] = own["open_days"].tolist()
+    assert set(told["2025-12-01"]) == {0}
+    assert set(told["2026-01-02"]) == {6}, "announced after the day of the snapshot"

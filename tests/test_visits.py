@@ -173,7 +173,8 @@ def test_the_job_of_orders_reads_the_daily_forecast(data: Path) -> None:
 
 def test_an_outlet_closed_for_long_keeps_no_other_from_its_proposals(tmp_path: Path) -> None:
     tables = made_replenishment.frames()
-    closed = {"outlet_id": "S0", "closed_from": dt.date(2025, 12, 29), "closed_until": dt.date(2026, 2, 20)}
+    closed = {"outlet_id": "S0", "closed_from": dt.date(2026, 1, 2), "closed_until": dt.date(2026, 2, 20)}
+    closed["announced_on"] = dt.date(2025, 12, 1)
     made_replenishment.make(tmp_path, tables | {"outlet_closures": pd.DataFrame([closed])})
     made_replenishment.forecast(tmp_path)
     proposed = replenishment_jobs.orders(tmp_path, stages=Stages(quiet=True))

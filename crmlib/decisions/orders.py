@@ -49,7 +49,8 @@ def propose(
 ) -> pd.DataFrame:
     """Return what to order for each outlet and product after the day ``as_of``, for its next delivery.
 
-    In: ``forecast`` by day with outlet_id, product_id, period, mean, low_80, high_80 (pieces); ``stock`` with outlet_id,
+    In: ``forecast`` by day with outlet_id, product_id, period, mean, low_80, high_80 (pieces; high_95 too, if it is known,
+    which counts where the upper tail is longer); ``stock`` with outlet_id,
     product_id, quantity and on_order (pieces, at the day's end; no row: nothing, and the code says so); ``terms`` of
     ``orders_inputs.terms``; ``service_level`` the wanted chance that demand until the next delivery is met;
     ``correlation`` of the forecast errors of two days (``error_correlation``). Out: one row a pair with the columns of

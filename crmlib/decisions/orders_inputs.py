@@ -18,6 +18,7 @@ TERMS = [
 ]
 LONGEST_LIFE = 365
 _WIDTH_80 = 2 * 1.2815515655446004
+_HALF_95 = 1.959963984540054
 _LOOK_AHEAD = 60
 OLDEST_COUNT = 7
 """Days after which a count of stock no longer counts."""
@@ -242,7 +243,10 @@ def _check(forecast: pd.DataFrame, stock: pd.DataFrame, *, as_of: dt.date) -> No
 
 def _matrix(wide: pd.DataFrame, as_of: dt.date) -> tuple[pd.DataFrame, pd.DataFrame]:
     mean = wide.pivot(index=KEYS, columns="day", values="mean")
-    width = wide.assign(spread=(wide["high_80"] - wide["low_80"]) / _WIDTH_80)
+    spread = (wide["high_80"] - wide["low_80"]) / _WIDTH_80
+    if "high_95" in wide:  # errors have longer tails than the middle says, and it is the upper one that empties shelves
+        spread = np.maximum(spread, (wide["high_95"] - wide["mean"]) / _HALF_95)
+    width = wide.assign(spread=spread)
     variance = width.pivot(index=KEYS, columns="day", values="spread") ** 2
     spread = variance.where(variance >= mean, mean) ** 0.5
     every = np.arange(1, (int(mean.columns.max()) if len(mean.columns) else 0) + 1)

@@ -23,6 +23,8 @@ from crmlib.samples.dairy_outlets import (
 from crmlib.samples.dairy_world import World
 
 DAY = "%d.%m.%Y"
+CLOSURE_TOLD = 14
+"""Days before its beginning on which a closure was announced."""
 
 GIVEN = ("Anna", "Jonas", "Mila", "Paul", "Lea", "Tom", "Ida", "Emil", "Nora", "Max", "Ella", "Jan", "Rosa", "Ben")
 FAMILY = ("Berg", "Vogel", "Stein", "Winter", "Brandt", "Sommer", "Keller", "Linde", "Roth", "Hahn", "Busch")
@@ -185,12 +187,13 @@ def outlets(world: World) -> pa.Table:
 
 
 def closures(world: World) -> pa.Table:
-    """Return the days on which shops were closed although usually open."""
+    """Return the days on which shops were closed although usually open, told two weeks before."""
     shop, first, last = world.shops.closures.T
     reasons = ("refurbishment", "stocktaking", "holidays of the owner")
     return pa.table(
         {
             "place": pick(world.shops.ids, shop),
+            "told": dates(world.days.day_numbers(first) - CLOSURE_TOLD),
             "from": dates(world.days.day_numbers(first)),
             "to": dates(world.days.day_numbers(last)),
             "why": pick(reasons, shop % len(reasons)),

@@ -436,8 +436,9 @@ outlets = _table(
 )
 
 outlet_closures = _table(
-    "outlet_closures", "event", "closed_from", "Days on which an outlet is closed although it is usually open.",
+    "outlet_closures", "event", "announced_on", "Days on which an outlet is closed although it is usually open, past and planned.",
     _column("outlet_id", String, "the outlet", key=True, refers="outlets"),
+    _column("announced_on", Date, "day from which it was known", required=True),
     _column("closed_from", Date, "first day", key=True),
     _column("closed_until", Date, "last day", required=True),
     _column("reason", String, "refurbishment, stocktaking …"),
