@@ -11,11 +11,12 @@ import made_campaigns
 import made_card
 import made_forecasts
 import made_loyalty
+import made_replenishment
 import made_retention
 import pytest
 
 from crmlib.decisions import audiences
-from crmlib.runs import loyalty_jobs, retention_jobs
+from crmlib.runs import loyalty_jobs, replenishment_jobs, retention_jobs
 from crmlib.runs.stages import Stages
 from crmlib.views import (
     audience_builder,
@@ -23,6 +24,7 @@ from crmlib.views import (
     campaigns,
     customer_card,
     demand,
+    due_list,
     loyalty,
     offer_desk,
     panels,
@@ -63,6 +65,10 @@ def _plan_ahead(panel: Any) -> None:
     panel.step.value, panel.trying.price.value = "month", -20
 
 
+def _drive(panel: Any) -> None:
+    panel.employee.value = next(value for _, value in panel.employee.options if value != panel.employee.value)
+
+
 def _watch(panel: Any) -> None:
     panel.decision.value = next(value for _, value in panel.decision.options if value != panel.decision.value)
 
@@ -73,6 +79,7 @@ CHOICES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], None]]] = {
     "campaigns": (lambda data: campaigns.Panel(data, "en"), _plan),
     "customer_card": (lambda data: customer_card.Panel(data, "", "en"), _years),
     "demand": (lambda data: demand.Panel(data, "en"), _plan_ahead),
+    "due_list": (lambda data: due_list.Panel(data, "en"), _drive),
     "loyalty": (lambda data: loyalty.Panel(data, "en"), _ask),
     "offer_desk": (lambda data: offer_desk.Panel(data, "", "en"), _serve),
     "product_matrices": (lambda data: product_matrices.Panel(data, "en"), _cell),
@@ -91,7 +98,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     retention_jobs.retention(kept, stages=Stages(quiet=True))
     wanted = tmp_path_factory.mktemp("wanted")
     made_forecasts.make(wanted)
-    own = {"demand": wanted, "customer_card": card, "offer_desk": card, "loyalty": asked, "retention_watchlist": kept}
+    supplied = tmp_path_factory.mktemp("supplied")
+    made_replenishment.make(supplied)
+    replenishment_jobs.replenishment(supplied, stages=Stages(quiet=True))
+    own = {
+        "demand": wanted,
+        "due_list": supplied,
+        "customer_card": card,
+        "offer_desk": card,
+        "loyalty": asked,
+        "retention_watchlist": kept,
+    }
     return {name: own.get(name, bank) for name in CHOICES}
 
 

@@ -15,7 +15,6 @@ from crmlib.errors import DataError, UsageError
 from crmlib.models.sales import cube, mix, position
 from crmlib.warehouse import build, schema, snapshot
 from crmlib.warehouse.company import Company
-from tests import postgres
 
 COMPANY = Company(currency="EUR", exchange_rates={"USD": 0.5})
 FRAMES = {
@@ -105,7 +104,9 @@ def test_postgresql_sums_the_same(snap: snapshot.Snapshot) -> None:
     statement = cube._query(snap, ["maker", "region"], "month", None, None)
     wanted = snap.warehouse.read(statement)
     assert len(wanted) == 5
-    with postgres.server() as url:
+    from postgres import server
+
+    with server() as url:
         engine = sa.create_engine(url)
         with engine.connect() as connection:
             schema.metadata.create_all(connection, tables=[schema.tables()[name] for name in FRAMES])

@@ -188,7 +188,7 @@ def test_shops_are_closed_when_they_say_so(sample: samples.Sample, demand: pd.Da
     feast = demand[demand["sold_on"].isin(pd.to_datetime(["2025-05-01", "2025-12-25"]))]
     assert set(feast["format"]) == {"kiosk"}
     for closure in pd.read_csv(sample.folder / "closures.csv", parse_dates=["from", "to"]).itertuples():
-        inside = tills["day"].between(closure[2], closure[3]) & (tills["shop"] == closure.place)
+        inside = tills["day"].between(closure[3], closure[4]) & (tills["shop"] == closure.place)
         assert not inside.any()
     for gap in samples.truth(sample, "gaps").itertuples():
         inside = demand["sold_on"].between(gap.first, gap.last) & (demand["outlet_id"] == gap.outlet_id)

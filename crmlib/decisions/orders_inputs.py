@@ -245,7 +245,8 @@ def _matrix(wide: pd.DataFrame, as_of: dt.date) -> tuple[pd.DataFrame, pd.DataFr
     mean = wide.pivot(index=KEYS, columns="day", values="mean")
     spread = (wide["high_80"] - wide["low_80"]) / _WIDTH_80
     if "high_95" in wide:  # errors have longer tails than the middle says, and it is the upper one that empties shelves
-        spread = np.maximum(spread, (wide["high_95"] - wide["mean"]) / _HALF_95)
+        upper = (wide["high_95"] - wide["mean"]) / _HALF_95
+        spread = spread.where(spread >= upper, upper)
     width = wide.assign(spread=spread)
     variance = width.pivot(index=KEYS, columns="day", values="spread") ** 2
     spread = variance.where(variance >= mean, mean) ** 0.5

@@ -30,7 +30,7 @@ class Made:
 
     Attributes: ``forecasts`` (with reconciled, the method that made levels add up, "" for none); ``series`` all treated
     series and ``future`` what is known ahead, with level; ``tested`` the back test (a column for each step: naive, statistical,
-    with_plans, reconciled, and forecast, what is used); ``weights`` (level, method, weight); ``coherence`` (step, level, method,
+    with_plans, reconciled, as_weeks, and forecast, what is used); ``weights`` (level, method, weight); ``coherence`` (step, level, method,
     wape, chosen); ``judged`` what plans do, None without; ``missing`` (part, why).
     """
 
@@ -250,7 +250,7 @@ def _following(
     if not parts:
         return forecasts, tested
     forecasts, moved = _with_tested_width(forecasts, pd.concat(parts).loc[tested.index], "day", missing)
-    return forecasts, moved.assign(reconciled=moved["forecast"])
+    return forecasts, moved.assign(as_weeks=moved["forecast"])
 
 
 def _with_tested_width(

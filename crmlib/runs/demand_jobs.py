@@ -223,7 +223,7 @@ def _value_added(made: Sequence[Made], put: pd.DataFrame) -> pd.DataFrame:
         for level, rows in one.tested.groupby("level", sort=False) if len(one.tested) else ():
             steps = [
                 name
-                for name in ("statistical", "with_plans", "reconciled")
+                for name in ("statistical", "with_plans", "reconciled", "as_weeks")
                 if name in rows and rows[name].notna().all()
             ]
             own = put[put["level"] == level]

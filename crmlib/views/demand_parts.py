@@ -112,7 +112,9 @@ def _how(say: Language, loaded: Loaded, chosen: Chosen) -> str:
         for name, weight in zip(weights["method"], weights["weight"], strict=True)
     )
     told = say.text("Made by: {methods}; the weights come from earlier periods.", methods=named)
-    if main["reconciled"]:
+    if main["reconciled"] == "weeks":
+        told += " " + say.text("Then the days were moved to the level that the weeks are forecast to have.")
+    elif main["reconciled"]:
         told += " " + say.text("Then all levels were made to add up.")
     return _said(told)
 

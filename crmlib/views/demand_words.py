@@ -69,6 +69,7 @@ _ADDED = {
     "statistical": later("statistical forecast"),
     "with_plans": later("with plans"),
     "reconciled": later("made to add up"),
+    "as_weeks": later("moved to the level of the weeks"),
     "override": later("with overrides"),
 }
 _MIND = {

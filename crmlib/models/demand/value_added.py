@@ -14,7 +14,7 @@ from crmlib.errors import DataError, UsageError
 from crmlib.models.demand import backtest
 from crmlib.store import overrides as store
 
-STEPS = ("naive", "statistical", "with_plans", "reconciled", "override")
+STEPS = ("naive", "statistical", "with_plans", "reconciled", "as_weeks", "override")
 """The steps in their order; a table may lack some."""
 
 FEWEST = 5
