@@ -247,15 +247,13 @@ def _matrix(wide: pd.DataFrame, as_of: dt.date) -> tuple[pd.DataFrame, pd.DataFr
     if "high_95" in wide:  # errors have longer tails than the middle says, and it is the upper one that empties shelves
         upper = (wide["high_95"] - wide["mean"]) / _HALF_95
         spread = spread.where(spread >= upper, upper)
-    width = wide.assign(spread=spread)
-    variance = width.pivot(index=KEYS, columns="day", values="spread") ** 2
-    spread = variance.where(variance >= mean, mean) ** 0.5
+    variance = wide.assign(spread=spread).pivot(index=KEYS, columns="day", values="spread") ** 2
     every = np.arange(1, (int(mean.columns.max()) if len(mean.columns) else 0) + 1)
     if len(every) != mean.shape[1] or mean.isna().to_numpy().any():
         raise DataError(
             f"the table forecast has gaps in the days after {as_of}; give every day of every outlet and product"
         )
-    return mean, spread
+    return mean, variance.where(variance >= mean, mean) ** 0.5
 
 
 def _ends(pairs: pd.DataFrame, as_of: dt.date) -> np.ndarray:
