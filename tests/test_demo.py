@@ -32,7 +32,7 @@ def _lists(data: Path) -> pd.DataFrame:
 
 
 def test_every_part_of_the_job_succeeded_and_left_what_it_says(data: Path) -> None:
-    runs = ledger.runs(data, limit=100)
+    runs = ledger.runs(data, newest=100)
     kinds = ["churn", "demand", "demo", "lifecycle", "loyalty", *["notebook"] * 8, "offers", "points", "retention"]
     assert sorted(runs["kind"]) == [*kinds, "score", "segment", "staffing", "train", "uplift", "value"]
     assert set(runs["state"]) == {"succeeded"}

@@ -24,7 +24,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_part_of_the_job_succeeded_and_left_what_it_says(data: Path) -> None:
-    runs = ledger.runs(data, limit=100)
+    runs = ledger.runs(data, newest=100)
     kinds = ["demand", "demo", "effects", *["notebook"] * 3, "orders", "replenishment", "staffing"]
     assert sorted(runs["kind"]) == kinds
     assert set(runs["state"]) == {"succeeded"}
