@@ -144,14 +144,6 @@ class Loaded:
         column, _, value = option.partition("=")
         return self.names.get(column, {}).get(value, value)
 
-    def series_name(self, series_id: str, level: str) -> list[str]:
-        """Return the names of the keys of a series, product first; empty for the total."""
-        rows = self._level(level)
-        rows = rows[rows["series_id"] == series_id]
-        if rows.empty:
-            return [series_id]
-        return [self.name(f"{column}={rows[column].iloc[0]}") for column in self.keys[level]]
-
     def choose(self, step: str, what: str, where: str) -> Chosen:
         """Return the series of a product and a place; raises NotFoundError where it was not forecast."""
         level, series_id = self._options.get(step, {}).get((what, where), ("", ""))
