@@ -17,7 +17,7 @@ import pandas as pd
 
 from crmlib import features, warehouse
 from crmlib.models import baseline, metrics, propensity
-from crmlib.samples.bank import open_sample, truth
+from crmlib.samples import open_sample, truth
 
 DATES = ("2025-03-31", "2025-06-30", "2025-09-30")
 
