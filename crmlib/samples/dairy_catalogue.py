@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 GROUPS = ("milk", "yoghurt", "cheese", "butter_cream")
-MAKERS = ("Hillside", "Bluebell")
-"""Competitors."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from crmlib.models.demand.aligned import Array
 from crmlib.models.demand.panel import SeriesPanel
 
 KINDS = ("regular", "intermittent", "short", "fixed")
-LEAST_SHORT = 2
 DEMANDS_APART = 1.32
 """Mean periods between demands from which a series is intermittent (Syntetos, Boylan & Croston 2005, p. 500)."""
 
