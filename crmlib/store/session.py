@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from crmlib import paths
 from crmlib.errors import EnvironmentFault
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in ``migrations/versions``."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

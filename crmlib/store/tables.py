@@ -270,3 +270,113 @@ class ForecastOverride(Base):
     made_by: Mapped[str] = mapped_column(Text)
     withdrawn_at: Mapped[dt.datetime | None]
     withdrawn_by: Mapped[str | None] = mapped_column(Text)
+
+
+class AuditEntry(Base):
+    """One entry of the audit log: who did what, when, about whom; only ever added, chained by keyed MACs."""
+
+    __tablename__ = "audit_entries"
+
+    entry: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1, 2, … without gaps
+    happened_at: Mapped[dt.datetime]
+    actor: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(String(32))
+    action: Mapped[str] = mapped_column(String(32))  # export, look, reveal, login, refused, change, erase …
+    subject: Mapped[str | None] = mapped_column(String(64), index=True)  # pseudonym of a customer
+    content: Mapped[dict[str, Any]]  # plain JSON; never a name, a contact detail or a customer's own number
+    mac: Mapped[str] = mapped_column(String(64))  # keyed, of this entry and the MAC before it
+
+
+class AuditHead(Base):
+    """How far the audit log reaches; its own MAC shows when entries were cut off."""
+
+    __tablename__ = "audit_head"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)  # always "audit"
+    entry: Mapped[int]
+    mac: Mapped[str] = mapped_column(String(64))  # of the last entry
+    seal: Mapped[str] = mapped_column(String(64))  # keyed, of number and MAC
+
+
+class User(Base):
+    """A person who may open dashboards with a password."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    role: Mapped[str] = mapped_column(String(32))
+    password_hash: Mapped[str] = mapped_column(Text)
+    session: Mapped[int]  # counted up when the password or role changes, which ends the sessions before
+    active: Mapped[bool]
+    created_at: Mapped[dt.datetime]
+    changed_at: Mapped[dt.datetime]
+
+
+class ScheduledJob(Base):
+    """What the scheduler knows of a job of ``schedules.toml``; ``published`` points at the newest slot that succeeded."""
+
+    __tablename__ = "scheduled_jobs"
+
+    job: Mapped[str] = mapped_column(String(64), primary_key=True)
+    known_since: Mapped[dt.datetime]  # slots before it are never caught up
+    published: Mapped[int | None]  # slot_id
+    published_attempt: Mapped[int | None]
+    published_at: Mapped[dt.datetime | None]
+
+
+class Slot(Base):
+    """One due run of a job: once for each logical date, whatever happens to schedulers and machines."""
+
+    __tablename__ = "schedule_slots"
+    __table_args__ = (UniqueConstraint("job", "logical_date"),)
+
+    slot_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    job: Mapped[str] = mapped_column(String(64))
+    logical_date: Mapped[dt.datetime]  # UTC; what the run is for, whenever it happens
+    state: Mapped[str] = mapped_column(String(16), index=True)  # waiting, running, succeeded, failed, skipped
+    attempt: Mapped[int]  # the fence: only the newest attempt may say how it ended
+    not_before: Mapped[dt.datetime]  # of the next attempt
+    lease_until: Mapped[dt.datetime | None]
+    heartbeat_at: Mapped[dt.datetime | None]
+    worker: Mapped[str | None] = mapped_column(Text)  # the process that holds the lease
+    started_at: Mapped[dt.datetime | None]
+    finished_at: Mapped[dt.datetime | None]
+    message: Mapped[str | None] = mapped_column(Text)
+    settings: Mapped[dict[str, Any]]  # kind, name and parameters as they were when the slot was made
+    run_id: Mapped[int | None]  # of the newest attempt
+    output: Mapped[str | None] = mapped_column(Text)  # executed notebook, below the data folder
+    report: Mapped[str | None] = mapped_column(Text)  # HTML page, below the data folder
+
+
+class SlotAttempt(Base):
+    """One attempt at a slot and how it ended."""
+
+    __tablename__ = "slot_attempts"
+    __table_args__ = (UniqueConstraint("slot_id", "attempt"),)
+
+    attempt_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    slot_id: Mapped[int] = mapped_column(ForeignKey("schedule_slots.slot_id"))
+    attempt: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))  # running, succeeded, failed, timed out, lost
+    worker: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[dt.datetime]
+    finished_at: Mapped[dt.datetime | None]
+    exit_code: Mapped[int | None]
+    message: Mapped[str | None] = mapped_column(Text)
+    run_id: Mapped[int | None]
+    log: Mapped[str | None] = mapped_column(Text)  # below the data folder
+
+
+class Alert(Base):
+    """Something a person must know: raised once, sent until it was received."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (UniqueConstraint("topic"),)
+
+    alert_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    topic: Mapped[str] = mapped_column(String(128))  # what it is about: "failed/nightly/2026-01-31" …
+    code: Mapped[str] = mapped_column(String(32))  # failed, late, stale …
+    content: Mapped[dict[str, Any]]
+    raised_at: Mapped[dt.datetime]
+    cleared_at: Mapped[dt.datetime | None]
+    sent: Mapped[dict[str, Any]]  # channel -> when it was received, or the last trouble
