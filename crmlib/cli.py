@@ -1,7 +1,7 @@
 """The command ``crm``.
 
 Exit codes: 0 well, 1 unexpected, 2 wrong usage, 3 unusable data, 4 not found, 5 a run failed, 6 the machine refused
-(space, permission, port, damaged file), 130 interrupted.
+(space, permission, port, damaged file), 7 the role does not allow it, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from crmlib import __version__, paths
 from crmlib.errors import CrmError, EnvironmentFault
-from crmlib.runs import commands, logs
+from crmlib.runs import commands, logs, secrets
 
 log = logging.getLogger("crmlib.cli")  # by name: started with -m, this module is called __main__
 
@@ -66,12 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fault = _fault(error)
         log.error("command failed", exc_info=error)
         if fault:
-            print(f"crm: {fault}", file=sys.stderr)
+            print(f"crm: {secrets.scrub(str(fault), data)}", file=sys.stderr)
             return fault.exit_code
         where = f"; the traceback is in {file}" if file else ""
-        print(
-            f"crm: unexpected {type(error).__name__}: {_first_line(error)} (--debug shows more{where})", file=sys.stderr
-        )
+        shown = secrets.scrub(_first_line(error), data)
+        print(f"crm: unexpected {type(error).__name__}: {shown} (--debug shows more{where})", file=sys.stderr)
         return 1
 
 

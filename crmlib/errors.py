@@ -37,3 +37,9 @@ class EnvironmentFault(CrmError):
     """The machine refused: no space, no permission, a busy port, a damaged file."""
 
     exit_code = 6
+
+
+class RefusedError(CrmError):
+    """The person's role does not allow it."""
+
+    exit_code = 7

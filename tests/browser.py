@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crmlib.views import serve
+from crmlib.serving import serve
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 import browser
 
-from crmlib.views import serve
+from crmlib.serving import serve
 
 SIZES = {"laptop": (1366, 768), "tablet": (820, 1180)}
 LANGUAGES = {"en": "English", "ru": "Русский"}

@@ -21,8 +21,9 @@ import openpyxl
 import pytest
 import sqlalchemy as sa
 
+from crmlib.serving import serve
 from crmlib.store import session, tables
-from crmlib.views import serve, targeting
+from crmlib.views import targeting
 
 pytestmark = [
     pytest.mark.browser,

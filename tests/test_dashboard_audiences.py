@@ -14,8 +14,9 @@ import pytest
 
 from crmlib.decisions import audiences as audience
 from crmlib.errors import NotFoundError
+from crmlib.serving import serve
 from crmlib.store import score_sets, session, tables
-from crmlib.views import audience_builder, audience_data, audience_words, serve, texts
+from crmlib.views import audience_builder, audience_data, audience_words, texts
 from crmlib.warehouse import build, schema
 from crmlib.warehouse.company import Company
 

@@ -13,7 +13,7 @@ import made_campaigns
 import pytest
 
 from crmlib.decisions import campaigns, watermarks
-from crmlib.views import serve
+from crmlib.serving import serve
 
 pytestmark = pytest.mark.skipif(browser.program() is None, reason="there is no Chromium on this machine")
 

@@ -12,7 +12,8 @@ import made_card
 import made_desk
 import pytest
 
-from crmlib.views import customer_card, serve
+from crmlib.serving import serve
+from crmlib.views import customer_card
 
 needs_browser = pytest.mark.skipif(browser.program() is None, reason="no Chromium on this machine")
 

@@ -14,7 +14,8 @@ import pytest
 from crmlib.decisions import desk_events
 from crmlib.decisions.desk_offers import Avoid
 from crmlib.decisions.rules import KINDS, MAY_BE_UNKNOWN
-from crmlib.views import desk_words, offer_desk, offer_desk_data, plots_desk, serve, texts
+from crmlib.serving import serve
+from crmlib.views import desk_words, offer_desk, offer_desk_data, plots_desk, texts
 
 EN, RU = texts.speak("en"), texts.speak("ru")
 needs_browser = pytest.mark.skipif(browser.program() is None, reason="no Chromium on this machine")

@@ -15,8 +15,9 @@ import pytest
 
 from crmlib.runs import loyalty_jobs
 from crmlib.runs.stages import Stages
+from crmlib.serving import serve
 from crmlib.store import score_sets
-from crmlib.views import loyalty, loyalty_data, plots_loyalty, serve, texts
+from crmlib.views import loyalty, loyalty_data, plots_loyalty, texts
 from crmlib.views import loyalty_words as words
 
 EN, RU = texts.speak("en"), texts.speak("ru")

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from crmlib import paths
 from crmlib.decisions import audiences, memberships
+from crmlib.serving import serve
 from crmlib.store import segment_sets, session, tables
-from crmlib.views import matrices_data, plots_matrices, product_matrices, serve, texts
+from crmlib.views import matrices_data, plots_matrices, product_matrices, texts
 from crmlib.views import matrices_words as words
 from crmlib.warehouse import build, schema
 

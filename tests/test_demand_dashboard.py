@@ -10,8 +10,8 @@ import browser
 import made_forecasts
 import pytest
 
+from crmlib.serving import serve
 from crmlib.store import overrides
-from crmlib.views import serve
 
 SERIES = "() => JSON.stringify(document.querySelector('.js-plotly-plot').data.map(one => one.name))"
 

@@ -13,7 +13,8 @@ import pytest
 
 from crmlib.runs import replenishment_jobs
 from crmlib.runs.stages import Stages
-from crmlib.views import due_list, due_list_data, due_list_words, plots_due_list, serve, texts
+from crmlib.serving import serve
+from crmlib.views import due_list, due_list_data, due_list_words, plots_due_list, texts
 
 EN, RU = texts.speak("en"), texts.speak("ru")
 

@@ -20,8 +20,9 @@ import sqlalchemy as sa
 from crmlib import paths, warehouse
 from crmlib.decisions import call_list
 from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
+from crmlib.serving import serve
 from crmlib.store import session, tables
-from crmlib.views import campaign_targeting, chart, listing, plots, serve, targeting
+from crmlib.views import campaign_targeting, chart, listing, plots, targeting
 from crmlib.warehouse import build
 from crmlib.warehouse.company_policy import ContactPolicy
 
@@ -341,6 +342,6 @@ def test_an_unexpected_failure_shows_no_traceback(kept: Path, monkeypatch: pytes
 
 def test_where_the_dashboards_answer() -> None:
     command = serve.command(Path("/d"), port=8866, dashboards=Path("/b"))
-    assert command[1:3] == ["-m", "crmlib.views.server"] and "--port=8866" in command
+    assert command[1:3] == ["-m", "crmlib.serving.server"] and "--port=8866" in command
     assert serve.environment("secret")[serve.TOKEN_VARIABLE] == "secret"
     assert serve.url(8866, "secret") == "http://127.0.0.1:8866/?token=secret"

@@ -14,7 +14,7 @@ from crmlib.decisions import audiences as audience
 from crmlib.decisions.audiences import contradictions
 from crmlib.decisions.audiences.conditions import Data
 from crmlib.errors import CrmError, NotFoundError
-from crmlib.views import audience_data, audience_words, frame, plots, plots_audiences, texts, wording
+from crmlib.views import audience_data, audience_words, layout, plots, plots_audiences, texts, wording
 from crmlib.views.audience_data import HIDDEN_BELOW, Answer, Builder
 from crmlib.views.audience_rows import CSS, Group
 from crmlib.views.chart import Chart
@@ -67,10 +67,10 @@ class Panel:
         self.keep.on_click(guarded(self._save))
         self.more.on_click(guarded(self._more))
         pairs = ((self.names["begin"], self.begin), (self.names["open"], self.saved), (self.names["name"], self.name))
-        chosen = frame.controls(*pairs, (self.names["keep"], self.keep))
-        cards = {name: frame.card(self.titles[name], chart) for name, chart in self.charts.items()}
-        first = frame.charts(*[cards[name] for name in ("steps", "channels", "products")])
-        second = frame.charts(cards["regions"], cards["ages"], columns=2)
+        chosen = layout.controls(*pairs, (self.names["keep"], self.keep))
+        cards = {name: layout.card(self.titles[name], chart) for name, chart in self.charts.items()}
+        first = layout.charts(*[cards[name] for name in ("steps", "channels", "products")])
+        second = layout.charts(cards["regions"], cards["ages"], columns=2)
         self.pictures = widgets.VBox([first, second], layout={"overflow": "visible"})
         self.root = self.frame.show(
             widgets.HTML(CSS),
@@ -78,7 +78,7 @@ class Panel:
             self.tiles,
             self.trouble,
             self.rules,
-            frame.bar(self.more, self.link),
+            layout.bar(self.more, self.link),
             self.pictures,
             self.fold,
         )
@@ -311,9 +311,9 @@ class Panel:
             ),
             (say.text("All customers"), say.number(answer.everybody), say.text("known and not closed on that day")),
         ]
-        self.tiles.value = frame.tiles(tiles)
+        self.tiles.value = layout.tiles(tiles)
         for name, (words, note) in self._titles().items():
-            self.titles[name].value = frame.title(words, note)
+            self.titles[name].value = layout.title(words, note)
         if not answer.customers:
             self._object(say.text("Nobody meets these conditions; the first picture shows where they drop out."))
         self._draw_charts(answer)
@@ -375,7 +375,7 @@ class Panel:
         same = self.opened is not None and audience.same(self.opened.conditions, self.conditions())
         if same:
             words = say.text("Plan a campaign with this audience")
-            shown: str = Frame.link("campaigns", words, audience=self.opened.audience_id)
+            shown: str = layout.link("campaigns", words, audience=self.opened.audience_id)
         else:
             shown = html.escape(say.text("Save the audience to plan a campaign with it."))
         self.link.value = f'<p class="crm-next">{shown}</p>'

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from crmlib.decisions.campaigns import CHANNELS, Arm, Plan
 from crmlib.errors import UsageError
-from crmlib.views import frame, texts, wording
+from crmlib.views import layout, texts, wording
 from crmlib.views.campaigns_data import Loaded
 
 ARMS = 3
@@ -38,7 +38,7 @@ class Form:
         self.arm_title = widgets.HTML()
         pairs = [(self.labels[name], getattr(self, name)) for name in _FIELDS]
         rows = [row.root for row in self.arms]
-        self.root = widgets.VBox([frame.controls(*pairs), frame.card(self.arm_title, *rows)])
+        self.root = widgets.VBox([layout.controls(*pairs), layout.card(self.arm_title, *rows)])
         for control in [getattr(self, name) for name in _FIELDS]:
             control.observe(changed, "value")
         for row in self.arms:
@@ -85,7 +85,7 @@ class Form:
             (say.text("tenth by score"), "score"),
         ]
         self.strata.value = kept
-        self.arm_title.value = frame.title(
+        self.arm_title.value = layout.title(
             say.text("Arms: what is offered, and how"),
             say.text(
                 "Members are drawn at random among the arms; compare up to three. Leave the product empty for none."
@@ -175,7 +175,7 @@ class _ArmRow:
         self.cost = widgets.BoundedFloatText(value=0, min=0, max=1e9, step=0.1, layout=_WIDE)
         self.daily = widgets.BoundedIntText(value=0, min=0, max=10**9, layout=_WIDE)
         self.usual: dict[str, float] = {}
-        self.root = frame.controls(*zip(self.labels, self.controls, strict=True))
+        self.root = layout.controls(*zip(self.labels, self.controls, strict=True))
         self.root.add_class("crm-arm")
         self.channel.observe(self._priced, "value")
 

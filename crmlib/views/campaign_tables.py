@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from crmlib.decisions import campaigns, experiments
-from crmlib.views import frame, texts
+from crmlib.views import layout, texts
 from crmlib.views.campaigns_data import Loaded, Measured
 
 
@@ -30,7 +30,7 @@ def plan_tiles(say: texts.Language, answer: campaigns.Answer, loaded: Loaded, *,
     budget = answer.plan.budget_minor
     currency = loaded.company.currency
     spent = say.text("of {money}", money=say.money(budget, currency)) if budget else say.text("no limit")
-    return frame.tiles(
+    return layout.tiles(
         [
             (say.text("Audience"), say.number(answer.audience), say.text("customers")),
             (say.text("Take part"), say.number(answer.members), enough),

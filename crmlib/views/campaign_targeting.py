@@ -12,7 +12,7 @@ import pandas as pd
 from crmlib.decisions.call_list import affordable
 from crmlib.decisions.export import export
 from crmlib.errors import NotFoundError
-from crmlib.views import frame, listing, plots, targeting, texts
+from crmlib.views import layout, listing, plots, targeting, texts
 from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
 from crmlib.views.targeting import Choice, Targeting
@@ -65,9 +65,9 @@ class Panel:
         self.cutoff.observe(guarded(self._moved), "value")
         self.budget.observe(guarded(self._spent), "value")
         pairs = {"product": self.products, "channel": self.channels, "cutoff": self.cutoff, "budget": self.budget}
-        chosen = frame.controls(*[(self.names[name], control) for name, control in pairs.items()])
-        cards = [frame.card(self.titles[name], chart) for name, chart in self.charts.items()]
-        self.root = self.frame.show(chosen, self.tiles, frame.charts(*cards), self.listing.root)
+        chosen = layout.controls(*[(self.names[name], control) for name, control in pairs.items()])
+        cards = [layout.card(self.titles[name], chart) for name, chart in self.charts.items()]
+        self.root = self.frame.show(chosen, self.tiles, layout.charts(*cards), self.listing.root)
 
     @property
     def say(self) -> texts.Language:
@@ -187,7 +187,7 @@ class Panel:
         self.names["budget"].value = say.text("Budget: {money}", money=say.money(at["cost_minor"], currency))
         self.tiles.value = _tiles(say, choice, number, currency)
         for name, title in _titles(say, int(choice.explained[listed])).items():
-            self.titles[name].value = frame.title(*title)
+            self.titles[name].value = layout.title(*title)
         share = float(at["expected_buyers"] / choice.buyers) if choice.buyers else 0.0
         point = (number / max(1, choice.customers), share)
         self.charts["gains"].update(_gains(self.loaded, choice.product_id, say.code, point))
@@ -263,7 +263,7 @@ def _tiles(say: texts.Language, choice: Choice, number: int, currency: str) -> s
         ),
         (say.text("Expected profit"), say.money(at["profit_minor"], currency), of_best),
     ]
-    return frame.tiles(tiles)
+    return layout.tiles(tiles)
 
 
 def _gains(loaded: Targeting, product: str, language: str, mark: tuple[float, float]) -> Any:

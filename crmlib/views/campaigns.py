@@ -17,7 +17,7 @@ from crmlib.views import (
     campaign_tables,
     campaigns_data,
     effect_words,
-    frame,
+    layout,
     plots,
     plots_campaigns,
     plots_effects,
@@ -108,10 +108,10 @@ class Panel:
         }
         self.titles |= {name: widgets.HTML() for name in (*_MEASURES, "groups", "programme")}
         self.charts = {name: Chart(plots.empty("")) for name in self.titles if name not in ("groups", "programme")}
-        head = frame.controls((self.labels["open"], self.open), (self.labels["approver"], self.approver))
-        cards = [frame.card(self.titles[name], self.charts[name]) for name in ("reach", "schedule")]
-        bar = frame.bar(*self.buttons.values())
-        pictures = frame.charts(*cards, columns=2)
+        head = layout.controls((self.labels["open"], self.open), (self.labels["approver"], self.approver))
+        cards = [layout.card(self.titles[name], self.charts[name]) for name in ("reach", "schedule")]
+        bar = layout.bar(*self.buttons.values())
+        pictures = layout.charts(*cards, columns=2)
         self.plan_box = widgets.VBox(
             [head, self.state, self.tiles, self.trouble, self.form.root, bar, self.clashes, pictures]
         )
@@ -123,20 +123,20 @@ class Panel:
         self.followed.observe(guarded(self._follow), "value")
         self.measured.observe(guarded(self._effect), "value")
         self.measure_all.on_click(guarded(self._programme))
-        lines = [frame.card(self.titles[name], self.charts[name]) for name in ("contacted", "refused", "bought")]
-        calendar = frame.charts(frame.card(self.titles["calendar"], self.charts["calendar"]), columns=1)
-        chosen = frame.controls((self.labels["followed"], self.followed))
-        self.follow_box = widgets.VBox([calendar, chosen, self.counts, frame.charts(*lines)])
-        pictures = [frame.card(self.titles[name], self.charts[name]) for name in _MEASURES]
-        rest = [frame.card(self.titles["groups"], self.table), frame.card(self.titles["programme"], self.all)]
+        lines = [layout.card(self.titles[name], self.charts[name]) for name in ("contacted", "refused", "bought")]
+        calendar = layout.charts(layout.card(self.titles["calendar"], self.charts["calendar"]), columns=1)
+        chosen = layout.controls((self.labels["followed"], self.followed))
+        self.follow_box = widgets.VBox([calendar, chosen, self.counts, layout.charts(*lines)])
+        pictures = [layout.card(self.titles[name], self.charts[name]) for name in _MEASURES]
+        rest = [layout.card(self.titles["groups"], self.table), layout.card(self.titles["programme"], self.all)]
         self.effect_box = widgets.VBox(
             [
-                frame.controls((self.labels["measured"], self.measured)),
-                frame.card(self.sentence),
+                layout.controls((self.labels["measured"], self.measured)),
+                layout.card(self.sentence),
                 self.effect_tiles,
-                frame.charts(*pictures, columns=2),
-                frame.charts(rest[0], columns=1),
-                frame.charts(widgets.VBox([rest[1], frame.bar(self.measure_all)]), columns=1),
+                layout.charts(*pictures, columns=2),
+                layout.charts(rest[0], columns=1),
+                layout.charts(widgets.VBox([rest[1], layout.bar(self.measure_all)]), columns=1),
             ]
         )
 
@@ -337,7 +337,7 @@ class Panel:
         reached = answer.refusals
         labels = {code: words.refusal(say, code) for code in {*reached["code"], ""}}
         table = campaign_tables.with_reached(answer)
-        self.titles["reach"].value = frame.title(
+        self.titles["reach"].value = layout.title(
             say.text("Whom each arm may contact"), say.text("Consent, contact policy and the product's own rules.")
         )
         self.charts["reach"].update(
@@ -348,7 +348,7 @@ class Panel:
                 language=say.code,
             )
         )
-        self.titles["schedule"].value = frame.title(
+        self.titles["schedule"].value = layout.title(
             say.text("Contact plan"), say.text("As early as the contacts a day allow; holidays and weekends left out.")
         )
         channels = {name: wording.value(say, name) for name in plan.channels}
@@ -391,7 +391,7 @@ class Panel:
             kind, what = words.clash(say, row, products=names)
             rows.append((row["name"], kind, what, f"{say.date(row['first_day'])} – {say.date(row['last_day'])}"))
         heads = [("", say.text("Campaign")), ("", say.text("Clash")), ("", say.text("What")), ("", say.text("When"))]
-        body = frame.title(say.text("Clashes with other campaigns")) + frame.table(heads, rows)
+        body = layout.title(say.text("Clashes with other campaigns")) + layout.table(heads, rows)
         self.clashes.value = f'<div class="crm-card" style="margin-top:12px">{body}</div>'
 
     # ---------------------------------------------------------------- follow and effect
@@ -404,7 +404,7 @@ class Panel:
         shown = table[table["ends_on"] >= first].sort_values("starts_on").tail(SHOWN)
         states = {code: words.state(say, code) for code in set(table["state"])}
         note = say.text("The dotted line is the last day with records; hover over a bar for its dates.")
-        self.titles["calendar"].value = frame.title(say.text("Campaign calendar"), note)
+        self.titles["calendar"].value = layout.title(say.text("Campaign calendar"), note)
         figure = plots_campaigns.gantt(shown, words=states, language=say.code, today=self.loaded.snapshot.as_of)
         empty = plots.empty(say.text("No campaign is planned yet, and the warehouse holds none."), language=say.code)
         self.charts["calendar"].update(figure if len(shown) else empty)
@@ -414,7 +414,7 @@ class Panel:
             "bought": (say.text("Bought so far"), say.text("The gap to the control group is what counts.")),
         }
         for name, head in heads.items():
-            self.titles[name].value = frame.title(*head)
+            self.titles[name].value = layout.title(*head)
         found = self._found(self.followed.value, self.counts, ("contacted", "refused", "bought"))
         if found is None:
             return
@@ -425,7 +425,7 @@ class Panel:
         last = found.progress.groupby("arm").tail(1)
         sums = {name: int(last[name].sum()) for name in ("members", "contacted", "refused", "bought")}
         control = last[last["arm"] == "control"]
-        self.counts.value = frame.tiles(
+        self.counts.value = layout.tiles(
             [
                 (say.text("Members"), say.number(sums["members"]), ""),
                 (say.text("Left alone"), say.number(int(control["members"].sum())), say.text("control group")),
@@ -452,7 +452,7 @@ class Panel:
     def _effect(self) -> None:
         assert self.loaded is not None
         say, currency = self.say, self.loaded.company.currency
-        self.titles["programme"].value = frame.title(
+        self.titles["programme"].value = layout.title(
             say.text("All campaigns together"),
             say.text("Everybody against the universal hold-out, whom no campaign contacts."),
         )
@@ -477,7 +477,7 @@ class Panel:
             lines = lines[:1]
         rest = "".join(f"<p>{html.escape(line)}</p>" for line in [*lines[1:], kind])
         self.sentence.value = f'<p class="crm-say">{html.escape(lines[0])}</p>{rest}'
-        self.effect_tiles.value = frame.tiles(campaign_tables.effect_tiles(say, found, currency))
+        self.effect_tiles.value = layout.tiles(campaign_tables.effect_tiles(say, found, currency))
         self._forest(found, currency)
 
     def _forest(self, found: Measured, currency: str) -> None:
@@ -486,13 +486,13 @@ class Panel:
         note = say.text("The best estimate with its 95% interval; one that reaches over zero is not certain.")
         shown = found.effects.assign(arm=found.effects["arm"].map(self._arm_name))
         for name, title in titles.items():
-            self.titles[name].value = frame.title(title, note)
+            self.titles[name].value = layout.title(title, note)
             known = shown.loc[shown["measure"] == name, "total"].notna().any()
             drawn = plots_effects.effects(shown, currency=currency, language=say.code, measure=name)
             empty = plots.empty(say.text("too few purchases"), language=say.code)
             self.charts[name].update(drawn if known else empty)
-        self.titles["groups"].value = frame.title(say.text("The groups"))
-        self.table.value = frame.table(*campaign_tables.group_table(say, found, self._arm_name, currency))
+        self.titles["groups"].value = layout.title(say.text("The groups"))
+        self.table.value = layout.table(*campaign_tables.group_table(say, found, self._arm_name, currency))
 
     def _programme(self) -> None:
         assert self.loaded is not None

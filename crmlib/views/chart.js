@@ -48,7 +48,9 @@ function render({ model, el }) {
   trouble.className = "crm-chart-trouble";
   trouble.setAttribute("role", "alert");
   el.classList.add("crm-chart");
-  el.append(drawing, trouble);
+  const foot = document.createElement("div");
+  foot.className = "crm-chart-foot";
+  el.append(drawing, trouble, foot);
   let drawn = null; // the revision on the screen
   let running = null;
 
@@ -94,15 +96,60 @@ function render({ model, el }) {
     });
   }
 
+  function button(format, label) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.className = "crm-take";
+    made.textContent = label.short;
+    made.title = label.long;
+    made.setAttribute("aria-label", label.long);
+    made.addEventListener("click", () => model.send({ kind: "take", format }));
+    return made;
+  }
+
+  // Where the figure comes from and how sure it is, folded away, and the buttons that take it away.
+  function reword() {
+    const { title, lines = [], take = {} } = model.get("foot") ?? {};
+    const open = foot.querySelector("details")?.open ?? false;
+    foot.replaceChildren();
+    if (lines.length) {
+      const details = document.createElement("details");
+      const summary = document.createElement("summary");
+      summary.textContent = title;
+      details.append(summary);
+      for (const line of lines) details.append(Object.assign(document.createElement("p"), { textContent: line }));
+      details.open = open;
+      foot.append(details);
+    }
+    const buttons = Object.entries(take).map(([format, label]) => button(format, label));
+    if (buttons.length) {
+      const group = document.createElement("span");
+      group.className = "crm-takes";
+      group.append(...buttons);
+      foot.append(group);
+    }
+  }
+
+  function receive(message) {
+    if (message.kind !== "picture" || !drawing.data) return;
+    const size = { width: drawing.offsetWidth, height: drawing.offsetHeight, scale: 2 };
+    window.Plotly.downloadImage(drawing, { format: "png", filename: message.name, ...size });
+  }
+
   const sized = new ResizeObserver(() => {
     if (drawing.data && drawing.offsetWidth) window.Plotly.Plots.resize(drawing);
   });
   sized.observe(el);
   model.on("change:revision", redraw);
+  model.on("change:foot", reword);
+  model.on("msg:custom", receive);
+  reword();
   redraw();
   return () => {
     sized.disconnect();
     model.off("change:revision", redraw);
+    model.off("change:foot", reword);
+    model.off("msg:custom", receive);
     window.Plotly?.purge(drawing);
   };
 }

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
 
+FORMATS = ("png", "csv", "xlsx")
+
 
 def plotly_js() -> Path:
     """Return the file of plotly.js that belongs to the installed plotly."""
@@ -31,7 +33,9 @@ def _plotly_js_bytes() -> bytes:
 class Chart(anywidget.AnyWidget):
     """A plotly figure on the page; ``update`` sends a new one, which replaces the old.
 
-    ``clicked`` is called with x, y and customdata of the point a person clicked.
+    ``clicked`` is called with x, y and customdata of the point a person clicked; ``worded`` returns what stands under a
+    figure (``foot``: ``lines`` of text, and ``take``, the label of each format it can be taken away in); ``taken`` is
+    called with this chart and a format of ``FORMATS`` when a person asks for it.
 
     A figure that cannot be drawn takes the old picture off the page and says why, and ``failure`` holds the message.
     """
@@ -43,27 +47,47 @@ class Chart(anywidget.AnyWidget):
     trouble = traitlets.Unicode("This chart could not be drawn; reload the page.").tag(sync=True)
 
     clickable = traitlets.Bool(False).tag(sync=True)
+    foot = traitlets.Dict().tag(sync=True)
 
     def __init__(
-        self, figure: go.Figure, *, trouble: str = "", clicked: Callable[[dict[str, Any]], None] | None = None
+        self,
+        figure: go.Figure,
+        *,
+        clicked: Callable[[dict[str, Any]], None] | None = None,
+        worded: Callable[[go.Figure], dict[str, Any]] | None = None,
+        taken: Callable[[Chart, str], None] | None = None,
     ) -> None:
-        super().__init__(spec=_json(figure), clickable=clicked is not None, **({"trouble": trouble} if trouble else {}))
+        self.figure = figure
+        self._clicked, self._worded, self._taken = clicked, worded, taken
+        super().__init__(spec=_json(figure), clickable=clicked is not None)
         self.failure = ""
-        self._clicked = clicked
         self.on_msg(self._receive)
 
     def update(self, figure: go.Figure) -> None:
         """Draw another figure in place of the present one."""
+        self.figure = figure
         with self.hold_sync():
             self.failure = ""
             self.revision += 1
             self.spec = _json(figure)
+            self.reword()
+
+    def reword(self) -> None:
+        """Say anew what stands under the chart."""
+        if self._worded:
+            self.foot = self._worded(self.figure)
+
+    def save_picture(self, name: str) -> None:
+        """Have the browser save the chart as it stands as a PNG file of this name."""
+        self.send({"kind": "picture", "name": name})
 
     def _receive(self, _widget: Any, message: dict[str, Any], _buffers: list[bytes]) -> None:
         if message.get("kind") == "plotly.js":
             self.send({"kind": "plotly.js"}, [_plotly_js_bytes()])
         elif message.get("kind") == "clicked" and self._clicked:
             self._clicked({name: message.get(name) for name in ("x", "y", "customdata")})
+        elif message.get("kind") == "take" and self._taken and message.get("format") in FORMATS:
+            self._taken(self, str(message["format"]))
         elif message.get("kind") == "failed":
             self.failure = str(message.get("message", ""))[:500]
             log.error("a chart could not be drawn: %s", self.failure)

@@ -15,7 +15,7 @@ from crmlib.views import (
     customer_card_data,
     customer_card_money,
     desk_words,
-    frame,
+    layout,
     plots,
     texts,
     wording,
@@ -83,13 +83,13 @@ class Panel:
         self.look.on_click(guarded(self._look))
         self.names.observe(guarded(self._show), "value")
         self.years.observe(guarded(self._show), "value")
-        search = frame.controls(
+        search = layout.controls(
             (self.labels["number"], self.number),
             (self.labels["look"], self.look),
             (self.labels["years"], self.years),
             (self.labels["names"], self.names),
         )
-        cards = frame.charts(*[one.root for one in self.sections.values()], columns=2)
+        cards = layout.charts(*[one.root for one in self.sections.values()], columns=2)
         self.body = widgets.VBox([self.tiles, self.history.root, cards])
         self.root = self.frame.show(widgets.HTML(_CSS), search, self.who, self.body)
 
@@ -172,7 +172,7 @@ class Panel:
             hint = html.escape(self.say.text("Type a customer number and press Enter."))
             known = customer_card_data.most_at_stake(self.loaded) if self.loaded else []
             if known:
-                links = ", ".join(Frame.link("customer_card", number, customer=number) for number in known)
+                links = ", ".join(layout.link("customer_card", number, customer=number) for number in known)
                 hint += f" {html.escape(self.say.text('Or open one of those with most at stake:'))} {links}"
             self.who.value = f'<p class="card-hint">{hint}</p>'
             return
@@ -188,7 +188,7 @@ class Panel:
         say = self.say
         line = desk_words.headline(say, card.who, card.customer_id, shown=self.names.value)
         chips = "".join(f'<li class="card-{kind}">{html.escape(words)}</li>' for kind, words in self._chips(card))
-        link = Frame.link("offer_desk", say.text("What to offer: open at the offer desk"), customer=card.customer_id)
+        link = layout.link("offer_desk", say.text("What to offer: open at the offer desk"), customer=card.customer_id)
         links = f'<p class="card-links">{link}</p>' if card.left_on is None else ""
         return (
             f'<p class="card-who">{html.escape(line)}</p>'
@@ -226,7 +226,7 @@ class Section:
     def __init__(self, charts: int) -> None:
         self.head, self.body = widgets.HTML(), widgets.HTML()
         self.charts = [Chart(plots.empty("")) for _ in range(charts)]
-        self.root = frame.card(self.head, *self.charts, self.body)
+        self.root = layout.card(self.head, *self.charts, self.body)
 
     def trouble(self, words: str) -> None:
         """Say in the language chosen what a chart says that cannot be drawn."""

@@ -9,7 +9,7 @@ import pandas as pd
 from crmlib.decisions.desk_history import Code
 from crmlib.views import customer_card_data as data
 from crmlib.views import customer_card_words as words
-from crmlib.views import frame, loyalty_words, plots_customer_card, retention_words, wording
+from crmlib.views import layout, loyalty_words, plots_customer_card, retention_words, wording
 from crmlib.views.customer_card_data import Card, Loaded
 from crmlib.views.customer_card_layout import Part, bullets, paragraph, records, why
 from crmlib.views.texts import Language
@@ -20,7 +20,7 @@ _REASONS, _ENTRIES, _MENTIONS = 5, 6, 3
 def risk(say: Language, card: Card, loaded: Loaded) -> Part:
     """Return the risk of leaving, why, and what was decided."""
     row, kept = card.scores["churn"], card.scores["retention"]
-    head = frame.title(say.text("Risk of leaving"))
+    head = layout.title(say.text("Risk of leaving"))
     if row is None:
         return Part(head, (None,), paragraph(why(say, "churn", card, loaded)))
     shares = [say.percent(row[f"risk_{days}"]) for days in (30, 90, 180)]
@@ -65,7 +65,7 @@ def _acted(say: Language, kept: Code, currency: str) -> str:
 def life(say: Language, card: Card, loaded: Loaded) -> Part:
     """Return the phase of the life cycle and its history."""
     row = card.scores["lifecycle"]
-    head = frame.title(say.text("Life cycle"))
+    head = layout.title(say.text("Life cycle"))
     if row is None:
         return Part(head, (None,), paragraph(why(say, "lifecycle", card, loaded)))
     now = words.phase(say, row["phase"])
@@ -98,7 +98,7 @@ def life(say: Language, card: Card, loaded: Loaded) -> Part:
 def loyalty(say: Language, card: Card, loaded: Loaded) -> Part:
     """Return answers, index, points and mentions."""
     row = card.scores["loyalty"]
-    head = frame.title(say.text("Loyalty"))
+    head = layout.title(say.text("Loyalty"))
     if row is None:
         head += paragraph(why(say, "loyalty", card, loaded))
     else:
@@ -162,7 +162,7 @@ def _points(say: Language, card: Card, loaded: Loaded) -> str:
         ]
         for one in reversed(rows[-_ENTRIES:])
     ]
-    return frame.table(heads, shown, caption=caption)
+    return layout.table(heads, shown, caption=caption)
 
 
 def _mentions(say: Language, card: Card) -> str:

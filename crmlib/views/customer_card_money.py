@@ -7,7 +7,7 @@ import pandas as pd
 from crmlib.decisions.desk_history import Code
 from crmlib.views import customer_card_data as data
 from crmlib.views import customer_card_words as words
-from crmlib.views import frame, plots_customer_card, wording
+from crmlib.views import layout, plots_customer_card, wording
 from crmlib.views.customer_card_data import Card, Loaded
 from crmlib.views.customer_card_layout import Part, bullets, paragraph, records, why
 from crmlib.views.texts import Language
@@ -19,7 +19,7 @@ def credit(say: Language, card: Card, loaded: Loaded) -> Part:
     """Return the credit history."""
     currency, names, found = loaded.company.currency, loaded.names, card.credit
     lines = [words.credit(say, one, names, currency=currency) for one in found.summary]
-    head = frame.title(say.text("Credit history")) + bullets(lines)
+    head = layout.title(say.text("Credit history")) + bullets(lines)
     paths = [
         (f"{names.get(one.product_id, one.product_id)} {words.month(say, one.opened_on)}", day, owed)
         for one in found.contracts
@@ -40,7 +40,7 @@ def credit(say: Language, card: Card, loaded: Loaded) -> Part:
             ("n", say.text("Borrowed or limit")),
             ("n", say.text("Owed now")),
         ]
-        body += frame.table(heads, [_contract(say, one, names, currency) for one in found.contracts])
+        body += layout.table(heads, [_contract(say, one, names, currency) for one in found.contracts])
     if found.applications:
         heads = [
             ("", say.text("Applied on")),
@@ -49,7 +49,7 @@ def credit(say: Language, card: Card, loaded: Loaded) -> Part:
             ("", say.text("Outcome")),
         ]
         rows = [_application(say, one, names, currency) for one in found.applications[:_APPLICATIONS]]
-        body += frame.table(heads, rows, caption=say.text("Applications for credit"))
+        body += layout.table(heads, rows, caption=say.text("Applications for credit"))
     return Part(head, (drawn,), body)
 
 
@@ -80,7 +80,7 @@ def value(say: Language, card: Card, loaded: Loaded) -> Part:
         contacts=hours,
         timed=say.number(spent["timed"]),
     )
-    head = frame.title(
+    head = layout.title(
         say.text("Customer value"), say.text("What the customer brought in the last year, less what it cost us.")
     )
     if row is None:

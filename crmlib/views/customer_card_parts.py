@@ -10,7 +10,7 @@ import pandas as pd
 
 from crmlib.decisions.desk_history import Code
 from crmlib.views import customer_card_words as words
-from crmlib.views import frame, plots_customer_card, retention_words, wording
+from crmlib.views import layout, plots_customer_card, retention_words, wording
 from crmlib.views.customer_card_data import Card, Loaded
 from crmlib.views.customer_card_events import LANES, events
 from crmlib.views.customer_card_layout import Part, paragraph
@@ -31,7 +31,7 @@ def tiles(say: Language, card: Card, loaded: Loaded) -> str:
     answer = "" if nps is None else say.text("last answer {n} of 10", n=say.number(nps))
     worth = say.money(value["predicted_minor"], currency) if value else ""
     reason = retention_words.reason(say, churn["reason"]) if churn and churn.get("reason") else ""
-    return frame.tiles(
+    return layout.tiles(
         [
             (
                 say.text("Brought in last year, net"),
@@ -55,7 +55,7 @@ def timeline(say: Language, card: Card, loaded: Loaded, *, since: dt.date | None
     """Return the history in lanes."""
     found = events(card, since=since)
     note = say.text("Green: good. Orange cross: bad. Blue diamond: open. Point at a mark to see what it is.")
-    head = frame.title(say.text("History"), note)
+    head = layout.title(say.text("History"), note)
     if not found:
         return Part(head, (None,), paragraph(say.text("Nothing is on record in this time.")))
     rows = pd.DataFrame(
@@ -85,7 +85,7 @@ def _listed(say: Language, found: Sequence[Code], loaded: Loaded) -> str:
         for one in found[:_EVENTS]
     ]
     told = say.plural("As a list: the last event", "As a list: the last {n} events", len(rows))
-    return f"<details><summary>{html.escape(told)}</summary>{frame.table(heads, rows)}</details>"
+    return f"<details><summary>{html.escape(told)}</summary>{layout.table(heads, rows)}</details>"
 
 
 def people(say: Language, card: Card, loaded: Loaded) -> Part:
@@ -124,8 +124,8 @@ def people(say: Language, card: Card, loaded: Loaded) -> Part:
             ]
             for one in found["channels"]
         ]
-        body += frame.table(heads, rows, caption=say.text("Contacts in the last two years"))
-    return Part(frame.title(say.text("Relationship")), (), body)
+        body += layout.table(heads, rows, caption=say.text("Contacts in the last two years"))
+    return Part(layout.title(say.text("Relationship")), (), body)
 
 
 def _member(say: Language, one: Code) -> str:
@@ -134,4 +134,4 @@ def _member(say: Language, one: Code) -> str:
         told.append(say.plural("{n} year old", "{n} years old", one["age_years"]))
     if not one["open"]:
         told.append(say.text("has left"))
-    return frame.Frame.link("customer_card", ", ".join(told), customer=one["customer_id"])
+    return layout.link("customer_card", ", ".join(told), customer=one["customer_id"])

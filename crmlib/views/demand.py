@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from crmlib.decisions.export import export
 from crmlib.store import overrides
-from crmlib.views import demand_data, demand_parts, frame, plots, texts
+from crmlib.views import demand_data, demand_parts, layout, plots, texts
 from crmlib.views import demand_words as words
 from crmlib.views.chart import Chart
 from crmlib.views.demand_data import Chosen
@@ -71,10 +71,10 @@ class Panel:
         return self.frame.say
 
     def _card(self, name: str) -> widgets.Widget:
-        return frame.card(self.titles[name], self.charts[name], self.notes[name])
+        return layout.card(self.titles[name], self.charts[name], self.notes[name])
 
     def _arranged(self) -> list[widgets.Widget]:
-        chosen = frame.controls(*[(self.labels[name], getattr(self, name)) for name in self.labels])
+        chosen = layout.controls(*[(self.labels[name], getattr(self, name)) for name in self.labels])
         chosen.add_class("crm-demand")
         rows = [
             [self._card("path")],
@@ -82,10 +82,10 @@ class Panel:
             [self._card("errors"), self._card("added")],
             [self._card("plans"), self._card("hierarchy")],
         ]
-        cards = [frame.charts(*row, columns=len(row)) for row in rows]
+        cards = [layout.charts(*row, columns=len(row)) for row in rows]
         for card in cards:
             card.add_class("crm-stacked")  # names beside the charts need the width of a narrow screen
-        return [widgets.HTML(CSS), chosen, self.tiles, *cards, frame.bar(*self.downloads.values())]
+        return [widgets.HTML(CSS), chosen, self.tiles, *cards, layout.bar(*self.downloads.values())]
 
     # ---------------------------------------------------------------- what happens
 
@@ -222,7 +222,7 @@ class Panel:
                 self.charts[name].update(part.figure)
         held = rows[rows["in_force"]]
         final = overrides.apply(chosen.forecast, held[list(overrides.COLUMNS)])
-        self.tiles.value = frame.tiles(demand_parts.tiles(say, loaded, chosen, final=final))
+        self.tiles.value = layout.tiles(demand_parts.tiles(say, loaded, chosen, final=final))
         self.overriding.show(chosen, rows, elsewhere=int(every["in_force"].sum()) - len(held))
         self.trying.show(loaded, chosen)
         self._say_search()

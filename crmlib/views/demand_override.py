@@ -11,7 +11,7 @@ import pandas as pd
 
 from crmlib.errors import NotFoundError
 from crmlib.store import overrides
-from crmlib.views import demand_parts, frame
+from crmlib.views import demand_parts, layout
 from crmlib.views import demand_words as words
 from crmlib.views.demand_data import Chosen
 from crmlib.views.frame import Frame
@@ -42,16 +42,18 @@ class OverrideCard:
         self.standing.observe(framed.guarded(self._offer_withdrawal), "value")
         self.put.on_click(framed.guarded(self._put))
         self.withdraw.on_click(framed.guarded(self._withdraw))
-        asked = frame.controls(*[(self.labels[name], getattr(self, name)) for name in ("period", "quantity", "reason")])
-        taken = frame.controls((self.labels["standing"], self.standing))
+        asked = layout.controls(
+            *[(self.labels[name], getattr(self, name)) for name in ("period", "quantity", "reason")]
+        )
+        taken = layout.controls((self.labels["standing"], self.standing))
         for box in (asked, taken):
             box.add_class("crm-inner")
-        self.root = frame.card(self.title, asked, frame.bar(self.put), self.list, taken, frame.bar(self.withdraw))
+        self.root = layout.card(self.title, asked, layout.bar(self.put), self.list, taken, layout.bar(self.withdraw))
         self._taken = taken
 
     def reword(self, say: Language) -> None:
         """Say everything in a language; the values stay."""
-        self.title.value = frame.title(
+        self.title.value = layout.title(
             say.text("Do you know better?"),
             say.text("Put your number in place of the forecast. Later it is shown what overrides were worth."),
         )

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from crmlib.models.demand import intervals
-from crmlib.views import demand_data, frame, plots_demand
+from crmlib.views import demand_data, layout, plots_demand
 from crmlib.views import demand_words as words
 from crmlib.views.demand_data import Chosen, Loaded
 from crmlib.views.texts import Language
@@ -70,7 +70,7 @@ def unit(say: Language, loaded: Loaded, chosen: Chosen) -> str:
 
 
 def _path(say: Language, loaded: Loaded, chosen: Chosen, years: int, overrides: pd.DataFrame) -> Part:
-    title = frame.title(
+    title = layout.title(
         series_title(say, loaded, chosen),
         say.text(
             "What was wanted, and what will be: in the dark band with 80%, in the light one with 95% probability."
@@ -146,7 +146,7 @@ def _treated(say: Language, chosen: Chosen) -> str:
 
 
 def _errors(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("How wrong was it so far?"),
         say.text(
             "Forecasts made as of earlier days, compared with what came: {level}.", level=words.level(say, chosen.level)
@@ -186,7 +186,7 @@ def _own(say: Language, loaded: Loaded, chosen: Chosen) -> str:
 
 
 def _added(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("What does each step add?"),
         say.text("Error of the level after each step; what adds nothing should be left out. Orange: it got worse."),
     )
@@ -202,7 +202,7 @@ def _added(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
 
 
 def _plans(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("How good are the plans?"),
         say.text(
             "How far past plans lay above or below what came. Grey: it may be chance. Plans enter by their record."
@@ -223,7 +223,7 @@ def _unknown(say: Language, table: pd.DataFrame) -> str:
 
 
 def _hierarchy(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("Does adding up harm any level?"),
         say.text("Error of each level by itself, and after the forecasts of all levels were made to add up."),
     )
@@ -318,7 +318,7 @@ def override_list(say: Language, chosen: Chosen, rows: pd.DataFrame, *, elsewher
         ("", say.text("State")),
     ]
     lines: Sequence[list[str]] = [_override(say, chosen, row) for _, row in rows.head(_MOST_OVERRIDES).iterrows()]
-    return frame.table(heads, lines) + told
+    return layout.table(heads, lines) + told
 
 
 def _override(say: Language, chosen: Chosen, row: pd.Series) -> list[str]:

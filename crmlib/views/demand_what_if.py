@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from crmlib.decisions import promotion_plan
-from crmlib.views import demand_parts, frame, plots, plots_demand
+from crmlib.views import demand_parts, layout, plots, plots_demand
 from crmlib.views import demand_words as words
 from crmlib.views.chart import Chart
 from crmlib.views.demand_data import Chosen, Loaded
@@ -38,9 +38,9 @@ class WhatIfCard:
         self.chart = Chart(plots.empty(""))
         for control in (self.price, self.promoted, self.first, self.last):
             control.observe(framed.guarded(self._draw), "value")
-        self._asked = frame.controls(*[(self.labels[name], getattr(self, name)) for name in self.labels])
+        self._asked = layout.controls(*[(self.labels[name], getattr(self, name)) for name in self.labels])
         self._asked.add_class("crm-inner")
-        self.root = frame.card(self.title, self._asked, frame.bar(self.promoted), self.chart, self.told)
+        self.root = layout.card(self.title, self._asked, layout.bar(self.promoted), self.chart, self.told)
 
     def settings(self) -> dict[str, Any]:
         """Return what is tried."""
@@ -52,7 +52,7 @@ class WhatIfCard:
 
     def reword(self, say: Language) -> None:
         """Say everything in a language; the values stay."""
-        self.title.value = frame.title(
+        self.title.value = layout.title(
             say.text("What if the price changes or a promotion runs?"),
             say.text("From the effects measured in the past, with their uncertainty. The rest stays as planned."),
         )

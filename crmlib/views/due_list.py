@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from crmlib.decisions.export import export
-from crmlib.views import due_list_data, due_list_tables, frame, plots, plots_due_list, texts
+from crmlib.views import due_list_data, due_list_tables, layout, plots, plots_due_list, texts
 from crmlib.views import due_list_words as words
 from crmlib.views.chart import Chart
 from crmlib.views.due_list_data import Choice, Loaded
@@ -68,14 +68,14 @@ class Panel:
         return self.frame.say
 
     def _arranged(self) -> list[widgets.Widget]:
-        chosen = frame.controls(*[(self.labels[name], getattr(self, name)) for name in CONTROLS])
-        cards = {name: frame.card(self.titles[name], self.charts[name], self.notes[name]) for name in CHARTS}
-        plan = frame.card(self.titles["plan"], self.plan.root, frame.bar(self.csv, self.xlsx))
-        left = frame.card(self.titles["left"], self.notes["left"])
-        outlet = frame.controls((self.labels["outlet"], self.outlet))
-        orders = frame.card(self.titles["orders"], outlet, self.notes["orders"])
+        chosen = layout.controls(*[(self.labels[name], getattr(self, name)) for name in CONTROLS])
+        cards = {name: layout.card(self.titles[name], self.charts[name], self.notes[name]) for name in CHARTS}
+        plan = layout.card(self.titles["plan"], self.plan.root, layout.bar(self.csv, self.xlsx))
+        left = layout.card(self.titles["left"], self.notes["left"])
+        outlet = layout.controls((self.labels["outlet"], self.outlet))
+        orders = layout.card(self.titles["orders"], outlet, self.notes["orders"])
         rows = [(cards["days"], cards["map"]), (plan,), (cards["calibration"], left), (orders,)]
-        arranged = [frame.charts(*row, columns=len(row)) for row in rows]
+        arranged = [layout.charts(*row, columns=len(row)) for row in rows]
         for row in arranged:
             row.add_class("crm-stacked")
         return [chosen, self.tiles, *arranged]
@@ -165,15 +165,15 @@ class Panel:
         self.rows = due_list_data.chosen(loaded.visits, choice)
         due = due_list_data.chosen(loaded.due, choice)
         left = due_list_data.chosen(loaded.left_out, choice)
-        self.tiles.value = frame.tiles(due_list_tables.tiles(say, loaded, visits=self.rows, due=due, left_out=left))
+        self.tiles.value = layout.tiles(due_list_tables.tiles(say, loaded, visits=self.rows, due=due, left_out=left))
         self._draw_charts()
-        self.titles["plan"].value = frame.title(
+        self.titles["plan"].value = layout.title(
             say.text("Whom to visit, and why"),
             say.text("In the order of the day; the reasons name the products whose next order is due."),
         )
         self.plan.show(say, loaded, self.rows)
         self.csv.disabled = self.xlsx.disabled = self.rows.empty
-        self.titles["left"].value = frame.title(say.text("Who is not visited"))
+        self.titles["left"].value = layout.title(say.text("Who is not visited"))
         self.notes["left"].value = due_list_tables.left_out(say, loaded, left)
         self._fill_outlets(due)
         self._draw_orders()
@@ -201,11 +201,11 @@ class Panel:
         note = say.text(
             "What the customers visited are expected to order within 14 days, less its cost. Most of it would come without a visit too: it is not what a visit adds."
         )
-        self.titles["days"].value = frame.title(say.text("Margin due by day of visit"), note)
+        self.titles["days"].value = layout.title(say.text("Margin due by day of visit"), note)
         shown = say.text("{shown} of {n} visits have coordinates.", shown=len(placed), n=len(self.rows))
-        self.titles["map"].value = frame.title(say.text("Where the visits are"), shown)
+        self.titles["map"].value = layout.title(say.text("Where the visits are"), shown)
         held = say.text("On days the chances were not learnt from.")
-        self.titles["calibration"].value = frame.title(say.text("Do the chances hold?"), held)
+        self.titles["calibration"].value = layout.title(say.text("Do the chances hold?"), held)
         self.notes["calibration"].value = f"<p>{words.trusted(say, loaded.quality)}</p>"
 
     def _fill_outlets(self, due: pd.DataFrame) -> None:
@@ -224,7 +224,7 @@ class Panel:
     def _draw_orders(self) -> None:
         assert self.loaded is not None
         say = self.say
-        self.titles["orders"].value = frame.title(
+        self.titles["orders"].value = layout.title(
             say.text("What to deliver next"),
             say.text("Proposed from the forecast of each day, the stock, the shelf life and the pack."),
         )

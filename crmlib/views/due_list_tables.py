@@ -7,7 +7,7 @@ import html
 import ipywidgets as widgets
 import pandas as pd
 
-from crmlib.views import due_list_data, frame, plots_due_list
+from crmlib.views import due_list_data, layout, plots_due_list
 from crmlib.views import due_list_words as words
 from crmlib.views.due_list_data import Loaded
 from crmlib.views.texts import Language
@@ -30,7 +30,7 @@ class Plan:
         self.back, self.forth = widgets.Button(), widgets.Button()
         self.back.on_click(lambda _button: self._turn(-1))
         self.forth.on_click(lambda _button: self._turn(1))
-        self.root = widgets.VBox([self.table, frame.bar(self.back, self.where, self.forth)])
+        self.root = widgets.VBox([self.table, layout.bar(self.back, self.where, self.forth)])
 
     def show(self, say: Language, loaded: Loaded, rows: pd.DataFrame) -> None:
         """Show these visits, from the first page where they are others than before."""
@@ -111,14 +111,14 @@ def visits(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
                 plots_due_list.short_day(row["visit_on"], say.code),
                 say.number(row["stop"]),
                 loaded.employees.get(row["employee_id"], row["employee_id"]),
-                frame.Frame.link("customer_card", number, customer=number),
+                layout.link("customer_card", number, customer=number),
                 loaded.outlets.get(row["outlet_id"], row["outlet_id"]) or "–",
                 say.money(row["expected_margin_minor"], loaded.company.currency),
                 say.number(row["kilometres"]) if pd.notna(row["kilometres"]) else "–",
                 " · ".join(told),
             )
         )
-    return frame.table(heads, body)
+    return layout.table(heads, body)
 
 
 def left_out(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
@@ -136,7 +136,7 @@ def left_out(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
         (str(row["why"]), say.number(row["number"]), say.money(row["margin"], currency))
         for row in sums.to_dict("records")
     ]
-    return frame.table(heads, body)
+    return layout.table(heads, body)
 
 
 def proposals(say: Language, loaded: Loaded, outlet: str) -> str:
@@ -182,4 +182,4 @@ def proposals(say: Language, loaded: Loaded, outlet: str) -> str:
         )
         for row in rows.to_dict("records")
     ]
-    return f"<p>{html.escape(when)}</p>" + frame.table(heads, body)
+    return f"<p>{html.escape(when)}</p>" + layout.table(heads, body)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import getpass
 import html
 import logging
 import re
@@ -12,13 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import ipywidgets as widgets
+import pandas as pd
+import plotly.graph_objects as go
 
-from crmlib.errors import CrmError, NotFoundError
-from crmlib.store import saved_views
-from crmlib.views import texts
+from crmlib.decisions.export import export
+from crmlib.errors import CrmError, RefusedError
+from crmlib.views import certainty, chart_table, page_table, plots, texts
+from crmlib.views import visitor as visitors
+from crmlib.views.chart import Chart
+from crmlib.views.named_views import Views
 from crmlib.views.page import Page
 
 log = logging.getLogger(__name__)
@@ -26,10 +30,6 @@ log = logging.getLogger(__name__)
 CSS = f"<style>{Path(__file__).with_name('frame.css').read_text(encoding='utf-8')}</style>"
 _LONGEST_QUERY = 2_000
 _LONGEST_VALUE = 200
-
-
-class Html(str):
-    """Text that is HTML already, such as a link: ``table`` shows it as it is, and escapes every other."""
 
 
 class Frame:
@@ -68,8 +68,10 @@ class Frame:
         self.language.style.button_width = "84px"
         self.language.observe(self.guarded(self._reworded), "value")
         self._head, self._trouble = widgets.HTML(), widgets.HTML()
-        self._views = _Views(self) if settings else None
-        self.page = Page(self._opened)
+        self._views = Views(self) if settings else None
+        self.visitor = visitors.current(data)
+        self._charts: dict[str, Chart] = {}
+        self.page = Page(self._opened, self._table_taken)
         self.body = widgets.VBox()
         corner = widgets.Box([self.language, *([self._views.root] if self._views else [])])
         corner.add_class("crm-corner")
@@ -88,7 +90,7 @@ class Frame:
     @property
     def actor(self) -> str:
         """Who is looking, for what is recorded."""
-        return f"{getpass.getuser()} (dashboard)"
+        return f"{self.visitor.name or 'nobody'} (dashboard)"
 
     @staticmethod
     def now() -> dt.datetime:
@@ -109,6 +111,8 @@ class Frame:
         """Say where the numbers come from: the day they reach to, versions, and a warning where one is due."""
         self._origin = (list(parts), as_of, note)
         self._heading()
+        for chart in self._charts.values():
+            chart.reword()
 
     def guarded(self, action: Callable[..., None]) -> Callable[..., None]:
         """Return a handler for widgets that says in words what goes wrong, and does nothing while ``quietly``."""
@@ -141,18 +145,72 @@ class Frame:
         self._trouble.value = f'<div class="crm-told" role="status">{html.escape(words)}</div>'
 
     def save(self, path: Path) -> None:
-        """Have the browser save a copy of an exported file."""
+        """Have the browser save a copy of a file that was exported for the person who looks."""
         self.page.save(path)
 
-    @staticmethod
-    def link(dashboard: str, words: str, **query: object) -> Html:
-        """Return the HTML of a link to another dashboard, with what its address asks for.
+    def chart(self, name: str, *, clicked: Callable[[dict[str, Any]], None] | None = None) -> Chart:
+        """Return a chart of this dashboard, empty as yet; under it stand its origin, how sure it is, and what takes it away.
 
-        >>> Frame.link("campaigns", "Plan a campaign", audience=3)
-        '<a class="crm-link" href="campaigns.ipynb?audience=3">Plan a campaign</a>'
+        ``name`` tells it from the others and is part of the files' names; for ``clicked`` see ``Chart``.
         """
-        address = f"{dashboard}.ipynb" + (f"?{urlencode(query)}" if query else "")
-        return Html(f'<a class="crm-link" href="{html.escape(address)}">{html.escape(words)}</a>')
+        made = Chart(plots.empty(""), clicked=clicked, worded=self._foot, taken=self._chart_taken)
+        self._charts[name] = made
+        return made
+
+    def may(self, right: str) -> bool:
+        """Return whether the person who looks has a right of ``visitor.RIGHTS``."""
+        return self.visitor.may(right)
+
+    def require(self, right: str) -> None:
+        """Raise RefusedError where the person who looks has not a right; every handler that needs one begins with it.
+
+        Controls with the class ``crm-needs-<right>`` are hidden from people without it.
+        """
+        if not self.may(right):
+            words = {
+                "names": self.say.text(
+                    "Your role does not show names and contact details; ask whoever runs the workbench."
+                ),
+                "export": self.say.text("Your role does not allow taking files away; ask whoever runs the workbench."),
+                "change": self.say.text("Your role does not allow changes; ask whoever runs the workbench."),
+            }
+            raise RefusedError(words[right])
+
+    def looked(self, customer: str, *, action: str = "look", **content: Any) -> None:
+        """Enter in the audit log that the person looked at one customer; ``action`` "reveal" when names were shown."""
+        self._record(action, subject=customer, content={"dashboard": self.dashboard, **content})
+
+    def take(
+        self,
+        table: pd.DataFrame,
+        *,
+        name: str,
+        purpose: str,
+        format: str,
+        content: dict[str, Any] | None = None,
+        permitted: pd.DataFrame | None = None,
+        watermark: bool = False,
+    ) -> Path:
+        """Export a table (see ``decisions.export``) for the person who looks and have the browser save the file.
+
+        Raises RefusedError without the right "export", and what ``export`` raises.
+        """
+        self.require("export")
+        file = export(
+            table,
+            data=self.data,
+            actor=self.actor,
+            role=self.visitor.role.name,
+            purpose=purpose,
+            content={"dashboard": self.dashboard, **(content or {})},
+            now=self.now(),
+            name=name,
+            format=format,
+            permitted=permitted,
+            watermark=watermark,
+        )
+        self.save(file)
+        return file
 
     # ---------------------------------------------------------------- what happens
 
@@ -166,7 +224,64 @@ class Frame:
             log.exception("the dashboard %s failed", self.dashboard)
             self.complain(self.say.text("Something unexpected went wrong ({what}).", what=type(error).__name__))
 
+    def _record(self, action: str, *, content: dict[str, Any], subject: str | None = None) -> None:
+        from crmlib.store import audit  # noqa: PLC0415
+
+        who = {"actor": self.actor, "role": self.visitor.role.name}
+        audit.record(self.data, **who, action=action, now=self.now(), subject=subject, content=content)
+
+    def _foot(self, figure: go.Figure) -> dict[str, Any]:
+        """Return what stands under a chart: nothing under an empty one."""
+        if not figure.data:
+            return {}
+        say = self.say
+        origin = certainty.own_origin(figure) or " · ".join(self._origin_parts())
+        return {
+            "title": say.text("Where this comes from"),
+            "lines": [line for line in (origin, certainty.of(figure)) if line],
+            "take": {"png": {"short": "PNG", "long": say.text("Save this chart as a picture")}, **self._take_labels()},
+        }
+
+    def _take_labels(self) -> dict[str, dict[str, str]]:
+        say = self.say
+        return {
+            "csv": {"short": "CSV", "long": say.text("Save these numbers as CSV")},
+            "xlsx": {"short": "XLSX", "long": say.text("Save these numbers as XLSX")},
+        }
+
+    def _chart_taken(self, chart: Chart, format: str) -> None:
+        name = next(name for name, one in self._charts.items() if one is chart)
+        self.guarded(lambda: self._take_chart(name, chart, format))()
+
+    def _take_chart(self, name: str, chart: Chart, format: str) -> None:
+        self.require("export")
+        file, content = f"{self.dashboard}-{name}", {"chart": name, "origin": self._origin_parts()}
+        if format != "png":
+            say = self.say
+            words = {"series": say.text("series"), "value": say.text("value")}
+            table = chart_table.table(chart.figure, **words)
+            self.take(table, name=file, purpose="a chart's numbers", format=format, content=content)
+            return
+        from crmlib.decisions.export import picture  # noqa: PLC0415
+
+        content = {"dashboard": self.dashboard, **content}
+        who = {"actor": self.actor, "role": self.visitor.role.name}
+        picture(self.data, **who, purpose="a chart as a picture", content=content, now=self.now())
+        chart.save_picture(f"{file}-{self.now():%Y%m%dT%H%M%S}")
+
+    def _table_taken(self, table: str, format: str) -> None:
+        self.guarded(lambda: self._take_table(table, format))()
+
+    def _take_table(self, table: str, format: str) -> None:
+        self.require("export")
+        # What is taken is read from what the kernel showed, never from what the page sends.
+        shown = next((one for one in _texts(self.root) if f'id="{table}"' in one), "") if table else ""
+        rows = page_table.read(shown, table, language=self.say.code)
+        content = {"table": list(map(str, rows.columns)), "origin": self._origin_parts()}
+        self.take(rows, name=f"{self.dashboard}-table", purpose="a table", format=format, content=content)
+
     def _opened(self, query: str) -> None:
+        self.visitor = visitors.current(self.data)
         self._say_page()
         if not self.loaded or (self._newest is not None and self._newest() != self._seen):
             self.reload()
@@ -197,91 +312,46 @@ class Frame:
             self._views.reword()
         if self.loaded:
             self._draw()
+        for chart in self._charts.values():
+            chart.trouble = self.say.text("This chart could not be drawn; reload the page.")
+            chart.reword()
 
     def _say_page(self) -> None:
         say = self.say
+        for right in visitors.RIGHTS:
+            (self.root.remove_class if self.may(right) else self.root.add_class)(f"crm-may-not-{right}")
+        self.page.take = self._take_labels()
         self.page.title, self.page.language = say.text(self.title), say.code
         self.page.lost = say.text(
             "The connection to the workbench is lost; reload the page. What you see may be out of date."
         )
 
     def _heading(self) -> None:
-        say = self.say
-        parts, as_of, note = self._origin
-        lines = [f"<h1>{html.escape(say.text(self.title))}</h1>"]
-        if as_of is not None:
-            age = max(0, (self.now().date() - as_of).days)
-            ago = say.plural("{n} day ago", "{n} days ago", age)
-            parts = [f"{say.text('Data up to {day}', day=say.date(as_of))} ({ago})", *parts]
+        note = self._origin[2]
+        lines = [f"<h1>{html.escape(self.say.text(self.title))}</h1>"]
+        parts = self._origin_parts()
         if parts:
             lines.append(f'<p class="crm-from">{html.escape(" · ".join(parts))}</p>')
         if note:
             lines.append(f'<p class="crm-note">{html.escape(note)}</p>')
         self._head.value = "".join(lines)
 
+    def _origin_parts(self) -> list[str]:
+        say = self.say
+        parts, as_of, _ = self._origin
+        if as_of is None:
+            return parts
+        age = max(0, (self.now().date() - as_of).days)
+        ago = say.plural("{n} day ago", "{n} days ago", age)
+        return [f"{say.text('Data up to {day}', day=say.date(as_of))} ({ago})", *parts]
 
-class _Views:
-    """The named views of a dashboard: choose one, keep the present settings under a name, forget one."""
 
-    def __init__(self, frame: Frame) -> None:
-        self.frame = frame
-        self.chosen = widgets.Dropdown(options=[("", "")])
-        self.name = widgets.Text()
-        self.keep, self.drop = widgets.Button(), widgets.Button()
-        self.chosen.observe(frame.guarded(self._apply), "value")
-        self.keep.on_click(frame.guarded(self._save))
-        self.drop.on_click(frame.guarded(self._delete))
-        self.root = widgets.Box([self.chosen, self.name, self.keep, self.drop])
-        self.root.add_class("crm-views")
-
-    def reword(self) -> None:
-        say = self.frame.say
-        self.name.placeholder = say.text("Name of this view")
-        self.name.tooltip = self.name.placeholder
-        self.chosen.tooltip = say.text("Saved views")
-        self.keep.description, self.drop.description = say.text("Save view"), say.text("Delete view")
-        self.refresh()
-
-    def refresh(self) -> None:
-        if not self.frame.data.is_dir():
-            return
-        found = saved_views.names(self.frame.data, self.frame.dashboard)
-        with self.frame.quietly():
-            kept = self.chosen.value
-            self.chosen.options = [(self.frame.say.text("Saved views"), ""), *((name, name) for name in found)]
-            self.chosen.value = kept if kept in found else ""
-        self.drop.disabled = not self.chosen.value
-
-    def _apply(self) -> None:
-        name = self.chosen.value
-        self.drop.disabled = not name
-        apply = self.frame._apply
-        if name and apply:
-            settings = saved_views.load(self.frame.data, self.frame.dashboard, name)
-            try:
-                apply(settings)
-            except (KeyError, TypeError, ValueError) as error:
-                log.warning("view %s of %s cannot be restored: %r", name, self.frame.dashboard, error)
-                words = self.frame.say.text("The view {name} does not fit this data any more; save it anew.", name=name)
-                raise NotFoundError(words) from error
-            self.name.value = name
-
-    def _save(self) -> None:
-        frame, settings = self.frame, self.frame._settings
-        assert settings is not None
-        name = " ".join(self.name.value.split())
-        saved_views.save(frame.data, frame.dashboard, name, settings(), now=frame.now(), actor=frame.actor)
-        self.refresh()
-        with frame.quietly():
-            self.chosen.value = name
-        self.drop.disabled = False
-        frame.tell(frame.say.text("View {name} saved.", name=name))
-
-    def _delete(self) -> None:
-        name = self.chosen.value
-        saved_views.delete(self.frame.data, self.frame.dashboard, name)
-        self.refresh()
-        self.frame.tell(self.frame.say.text("View {name} deleted.", name=name))
+def _texts(widget: widgets.Widget) -> Iterator[str]:
+    """Return the HTML of a widget and of all within it."""
+    if isinstance(widget, widgets.HTML):
+        yield widget.value
+    for child in getattr(widget, "children", ()):
+        yield from _texts(child)
 
 
 def asked_for(query: str) -> dict[str, str]:
@@ -295,71 +365,3 @@ def asked_for(query: str) -> dict[str, str]:
     found = parse_qsl(query.removeprefix("?"), max_num_fields=20)
     plain = {name: value for name, value in found if re.fullmatch(r"[a-z_]{1,32}", name) and name != "token"}
     return {name: value for name, value in plain.items() if len(value) <= _LONGEST_VALUE and value.isprintable()}
-
-
-# ---------------------------------------------------------------- layout
-
-
-def controls(*pairs: tuple[widgets.Widget, widgets.Widget]) -> widgets.Widget:
-    """Return controls in a row, each a label above a widget."""
-    box = widgets.Box([widgets.Box(pair) for pair in pairs])
-    box.add_class("crm-controls")
-    return box
-
-
-def card(*content: widgets.Widget) -> widgets.Widget:
-    """Return a card: a bordered box of widgets below one another."""
-    box = widgets.VBox(content, layout={"display": "block"})
-    box.add_class("crm-card")
-    return box
-
-
-def charts(*cards: widgets.Widget, columns: int = 3) -> widgets.Widget:
-    """Return cards side by side, fewer in a row on a narrow screen."""
-    box = widgets.Box(cards)
-    box.add_class("crm-charts")
-    box.add_class(f"crm-columns-{columns}")
-    return box
-
-
-def bar(*content: widgets.Widget) -> widgets.Widget:
-    """Return small controls in one row that wraps."""
-    box = widgets.Box(content)
-    box.add_class("crm-bar")
-    return box
-
-
-def title(words: str, note: str = "") -> str:
-    """Return the HTML of a card's heading."""
-    return f"<h2>{html.escape(words)}</h2>" + (f"<p>{html.escape(note)}</p>" if note else "")
-
-
-def tiles(values: Sequence[tuple[str, str, str]]) -> str:
-    """Return the HTML of numbers in tiles: name, value, note."""
-    cells = "".join(
-        f'<div class="crm-tile"><span>{html.escape(name)}</span><b>{html.escape(value)}</b>'
-        f"<small>{html.escape(note)}</small></div>"
-        for name, value, note in values
-    )
-    return f'<div class="crm-tiles">{cells}</div>'
-
-
-def table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], *, caption: str = "") -> str:
-    """Return the HTML of a table: ``heads`` with "n" for numbers or "" and the words; ``rows`` of plain texts or links (``Html``)."""
-    head = "".join(f'<th class="{kind}" scope="col">{html.escape(words)}</th>' for kind, words in heads)
-    kinds = [kind for kind, _ in heads]
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td class="{kind}">{_cell(value)}</td>' for kind, value in zip(kinds, row, strict=True))
-        + "</tr>"
-        for row in rows
-    )
-    named = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="crm-scroll"><table class="crm-table">{named}<thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _cell(value: str) -> str:
-    return value if isinstance(value, Html) else html.escape(value)

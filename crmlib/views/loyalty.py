@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from crmlib.decisions.export import export
-from crmlib.views import frame, loyalty_data, loyalty_parts, plots, texts
+from crmlib.views import layout, loyalty_data, loyalty_parts, plots, texts
 from crmlib.views import loyalty_words as words
 from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
@@ -63,12 +63,12 @@ class Panel:
         return self.frame.say
 
     def _card(self, name: str, *more: widgets.Widget) -> widgets.Widget:
-        return frame.card(self.titles[name], *more, self.charts[name], self.notes[name])
+        return layout.card(self.titles[name], *more, self.charts[name], self.notes[name])
 
     def _arranged(self) -> list[widgets.Widget]:
-        chosen = frame.controls(*[(self.labels[name], getattr(self, name)) for name in ("survey", "kind", "measure")])
-        time = self._card("time", frame.bar(self.weighted))
-        tasks = frame.card(self.titles["tasks"], self.notes["tasks"])
+        chosen = layout.controls(*[(self.labels[name], getattr(self, name)) for name in ("survey", "kind", "measure")])
+        time = self._card("time", layout.bar(self.weighted))
+        tasks = layout.card(self.titles["tasks"], self.notes["tasks"])
         rows = [
             [time, self._card("groups")],
             [self._card("drivers"), self._card("balance")],
@@ -77,10 +77,10 @@ class Panel:
             [self._card("points"), self._card("mentions")],
             [tasks],
         ]
-        cards = [frame.charts(*row, columns=len(row)) for row in rows]
+        cards = [layout.charts(*row, columns=len(row)) for row in rows]
         for card in cards:
             card.add_class("crm-stacked")  # names beside the charts need the width of a narrow screen
-        return [chosen, self.tiles, *cards, frame.bar(self.download)]
+        return [chosen, self.tiles, *cards, layout.bar(self.download)]
 
     # ---------------------------------------------------------------- what happens
 
@@ -169,7 +169,7 @@ class Panel:
             if part.figure is not None:
                 self.charts[name].update(part.figure)
         shown = loyalty_parts.tiles(self.say, self.loaded, survey=self.survey.value)
-        self.tiles.value = frame.tiles(shown) if shown else ""
+        self.tiles.value = layout.tiles(shown) if shown else ""
 
     def _is_weighted(self) -> bool:
         assert self.loaded is not None

@@ -11,9 +11,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from crmlib.views import frame, loyalty_data, plots_loyalty, retention_words, wording
+from crmlib.views import layout, loyalty_data, plots_loyalty, retention_words, wording
 from crmlib.views import loyalty_words as words
-from crmlib.views.frame import Frame
 from crmlib.views.loyalty_data import Loaded
 from crmlib.views.texts import Language
 
@@ -57,7 +56,7 @@ def _said(note: str) -> str:
 
 
 def _time(say: Language, loaded: Loaded, survey: str | None, weighted: bool) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("Would customers recommend us?"),
         say.text("NPS: share of promoters (9–10) less detractors (0–6), by quarter, with 95% intervals."),
     )
@@ -72,7 +71,7 @@ def _time(say: Language, loaded: Loaded, survey: str | None, weighted: bool) -> 
 
 
 def _groups(say: Language, loaded: Loaded, survey: str | None, kind: str | None) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("Where is it better, where worse?"),
         say.text("Last 12 months. Green or orange: clearly better or worse than all others, also after many looks."),
     )
@@ -100,7 +99,7 @@ def _few(say: Language, rows: pd.DataFrame, name: Callable[[Any], str]) -> str:
 
 
 def _drivers(say: Language, loaded: Loaded) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("What moves the recommendation?"),
         say.text(
             "What one point more in an answer about service adds to the recommendation; the most important on top."
@@ -122,7 +121,7 @@ def _drivers(say: Language, loaded: Loaded) -> Part:
 
 
 def _balance(say: Language, loaded: Loaded) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("Who answers, and what if everybody did?"),
         say.text(
             "How those who answered differ from all customers, in standard deviations; in the grey band they count as alike."
@@ -139,7 +138,7 @@ def _balance(say: Language, loaded: Loaded) -> Part:
 
 
 def _cohorts(say: Language, loaded: Loaded, measure: str) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("Who stays, by joining month"),
         say.text(
             "{what}. In brackets: customers who joined. The interval is under the mouse.",
@@ -160,7 +159,7 @@ def _cohorts(say: Language, loaded: Loaded, measure: str) -> Part:
 
 
 def _weights(say: Language, loaded: Loaded) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("Signs of loyalty"),
         say.text(
             "What told, half a year ahead, who would stay (log-odds per standard deviation). Grey: may be chance."
@@ -174,7 +173,7 @@ def _weights(say: Language, loaded: Loaded) -> Part:
 
 
 def _calibration(say: Language, loaded: Loaded) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("Can the index be trusted?"),
         say.text("On customers and a half-year that it had not seen: on the line, it holds what it promises."),
     )
@@ -187,7 +186,7 @@ def _calibration(say: Language, loaded: Loaded) -> Part:
 
 
 def _points(say: Language, loaded: Loaded) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("What the points will cost"),
         say.text("Points earned so far; what will never be spent is left out."),
     )
@@ -207,7 +206,7 @@ def _points(say: Language, loaded: Loaded) -> Part:
 
 
 def _mentions(say: Language, loaded: Loaded) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("What is said about us"),
         say.text("Mentions in social networks, as imported, and the latest of them."),
     )
@@ -223,11 +222,11 @@ def _mentions(say: Language, loaded: Loaded) -> Part:
         ]
         for _, row in loaded.quotes.head(4).iterrows()
     ]
-    return Part(title, plots_loyalty.mentions(table, language=say.code), frame.table(heads, rows))
+    return Part(title, plots_loyalty.mentions(table, language=say.code), layout.table(heads, rows))
 
 
 def _tasks(say: Language, loaded: Loaded) -> Part:
-    title = frame.title(
+    title = layout.title(
         say.text("Whose loyalty is worth an effort now"),
         say.text("The tasks of consultants that save most, with the reasons."),
     )
@@ -246,9 +245,9 @@ def _tasks(say: Language, loaded: Loaded) -> Part:
     ]
     best = tasks.sort_values("net_minor", ascending=False, na_position="last").head(loyalty_data.LATEST)
     rows = [_task(say, loaded, row) for _, row in best.iterrows()]
-    link = Frame.link("retention_watchlist", say.text("Open the whole list"))
+    link = layout.link("retention_watchlist", say.text("Open the whole list"))
     total = say.plural("{n} task in all.", "{n} tasks in all.", len(tasks))
-    return Part(title, None, f"{frame.table(heads, rows)}<p>{html.escape(total)} {link}</p>")
+    return Part(title, None, f"{layout.table(heads, rows)}<p>{html.escape(total)} {link}</p>")
 
 
 def _task(say: Language, loaded: Loaded, row: pd.Series) -> list[str]:
@@ -256,7 +255,7 @@ def _task(say: Language, loaded: Loaded, row: pd.Series) -> list[str]:
     branch = row["branch_id"] if isinstance(row["branch_id"], str) else ""
     reasons = json.loads(row["why"])[:_MOST_WHY]
     return [
-        Frame.link("customer_card", customer, customer=customer),
+        layout.link("customer_card", customer, customer=customer),
         loaded.branches.get(branch, branch),
         "; ".join(retention_words.why(say, one, currency=currency) for one in reasons),
         "; ".join(retention_words.what(say, one) for one in json.loads(row["what"])),

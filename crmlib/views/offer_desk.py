@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from crmlib.decisions import desk
 from crmlib.decisions.desk import Offer, Prompt
 from crmlib.errors import CrmError
-from crmlib.views import desk_words, frame, offer_desk_data, offer_desk_match, plots, plots_desk, texts, wording
+from crmlib.views import desk_words, layout, offer_desk_data, offer_desk_match, plots, plots_desk, texts, wording
 from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
 from crmlib.views.offer_desk_data import Loaded
@@ -68,7 +68,7 @@ class Panel:
         self.names.observe(guarded(self._show), "value")
         self.mode.observe(guarded(self._show), "value")
         self.body, self.selling = self._arranged()
-        search = frame.controls(
+        search = layout.controls(
             (self.labels["number"], self.number),
             (self.labels["look"], self.look),
             (self.labels["channel"], self.channel),
@@ -82,9 +82,9 @@ class Panel:
         return self.frame.say
 
     def _arranged(self) -> tuple[widgets.Widget, widgets.Widget]:
-        selling = frame.charts(*[one.root for one in self.offers])
-        picture = frame.card(self.sections["timeline"], self.chart)
-        lists = widgets.Box([picture, *[frame.card(self.sections[name]) for name in ("avoid", "before", "contracts")]])
+        selling = layout.charts(*[one.root for one in self.offers])
+        picture = layout.card(self.sections["timeline"], self.chart)
+        lists = widgets.Box([picture, *[layout.card(self.sections[name]) for name in ("avoid", "before", "contracts")]])
         lists.add_class("desk-lists")
         return widgets.VBox([self.told, selling, lists]), selling
 
@@ -200,7 +200,7 @@ class Panel:
         assert self.prompt is not None and self.loaded is not None
         say, shown, names = self.say, self.prompt, self.loaded.names
         currency = self.loaded.desk.company.currency
-        why = frame.table(
+        why = layout.table(
             [("", say.text("Product")), ("", say.text("Why not"))],
             offer_desk_data.avoided(say, shown, names, currency=currency),
         )
@@ -213,9 +213,9 @@ class Panel:
         before = offer_desk_data.offered(say, shown, names)
         empty = f"<p>{html.escape(say.text('Nothing was offered before.'))}</p>"
         note = say.text("Beside what the customer has already.")
-        self.sections["avoid"].value = frame.title(say.text("Do not offer"), note) + why
-        self.sections["before"].value = frame.title(say.text("Offered before")) + (
-            frame.table(heads, before) if before else empty
+        self.sections["avoid"].value = layout.title(say.text("Do not offer"), note) + why
+        self.sections["before"].value = layout.title(say.text("Offered before")) + (
+            layout.table(heads, before) if before else empty
         )
         heads = [
             ("", say.text("Product")),
@@ -224,9 +224,9 @@ class Panel:
             ("n", say.text("Balance")),
         ]
         rows = offer_desk_data.contracts(say, shown, names)
-        self.sections["contracts"].value = frame.title(say.text("What the customer has")) + frame.table(heads, rows)
+        self.sections["contracts"].value = layout.title(say.text("What the customer has")) + layout.table(heads, rows)
         note = say.text("Point at a mark to see what it is.")
-        self.sections["timeline"].value = frame.title(say.text("Two years at a glance"), note)
+        self.sections["timeline"].value = layout.title(say.text("Two years at a glance"), note)
         lanes = [(code, desk_words.lane(say, code)) for code in plots_desk.LANES]
         events = offer_desk_data.timeline(say, shown, names)
         self.chart.update(plots_desk.timeline(events, lanes=lanes, language=say.code))
@@ -251,7 +251,7 @@ class _OfferCard:
         self.buttons["accepted"].add_class("desk-yes")
         row = widgets.Box(list(self.buttons.values()))
         row.add_class("desk-buttons")
-        self.root = frame.card(self.text, row)
+        self.root = layout.card(self.text, row)
         self.root.add_class("desk-offer")
 
     def show(self, offer: Offer | None) -> None:
@@ -277,5 +277,5 @@ class _OfferCard:
         fitting = [f'<li class="desk-why">{html.escape(desk_words.occasion(say, one))}</li>' for one in offer.occasions]
         title = f"{offer.rank}. {name}" if offer.rank else name
         self.text.value = (
-            f'{frame.title(title)}<p class="desk-worth">{html.escape(worth)}</p><ul>{"".join(fitting + reasons)}</ul>'
+            f'{layout.title(title)}<p class="desk-worth">{html.escape(worth)}</p><ul>{"".join(fitting + reasons)}</ul>'
         )

@@ -11,7 +11,7 @@ from crmlib.decisions import match
 from crmlib.decisions.match import Match, Ranking
 from crmlib.decisions.match_questions import NO_PLAN, Question
 from crmlib.errors import CrmError, UsageError
-from crmlib.views import desk_words, frame, plots, plots_desk, texts, wording
+from crmlib.views import desk_words, layout, plots, plots_desk, texts, wording
 from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
 from crmlib.views.offer_desk_data import Loaded
@@ -36,9 +36,9 @@ class MatchPart:
         self.answers.add_class("desk-answers")
         self.chart = Chart(plots.empty(""))
         self.clear.on_click(owner.guarded(self._cleared))
-        result = frame.charts(frame.card(self.heading, self.chart), frame.card(self.reasons), columns=2)
+        result = layout.charts(layout.card(self.heading, self.chart), layout.card(self.reasons), columns=2)
         result.add_class("desk-result")
-        self.root = widgets.VBox([self.about, self.ask, self.answers, frame.bar(self.clear), result])
+        self.root = widgets.VBox([self.about, self.ask, self.answers, layout.bar(self.clear), result])
 
     def of(self, loaded: Loaded, customer_id: str | None) -> None:
         """Say which desk and whose history the match is about; another customer's answers are forgotten."""
@@ -150,10 +150,10 @@ class MatchPart:
             (pair.add_class if name == asked else pair.remove_class)("desk-next")
         worth = found.offers[found.offers["value_minor"] > 0].head(_SHOWN)
         listed = worth.assign(name=worth["product_id"].map(names))
-        self.heading.value = frame.title(say.text("What fits best"), say.text("Blue: the three to show."))
+        self.heading.value = layout.title(say.text("What fits best"), say.text("Blue: the three to show."))
         self.chart.trouble = say.text("This chart could not be drawn; reload the page.")
         self.chart.update(plots_desk.ranking(listed, currency=currency, language=say.code))
-        blocks = [frame.title(say.text("Why"))]
+        blocks = [layout.title(say.text("Why"))]
         for product, reasons in found.reasons.items():
             lines = "".join(
                 f"<li>{html.escape(wording.reason(say, one, currency=currency, products=names))}</li>"

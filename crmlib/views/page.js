@@ -35,6 +35,38 @@ function render({ model, el }) {
     if (!late) ask("here");
   }
 
+  // Every table gets buttons that ask the kernel for it; the kernel decides, and takes it from its own copy.
+  function offer(table) {
+    const labels = model.get("take") ?? {};
+    const before = table.parentElement?.querySelector(":scope > .crm-takes");
+    const words = JSON.stringify(labels);
+    if (before?.dataset.labels === words) return;
+    before?.remove();
+    if (!Object.keys(labels).length) return;
+    const group = document.createElement("div");
+    group.className = "crm-takes";
+    group.dataset.labels = words;
+    for (const [format, label] of Object.entries(labels)) {
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "crm-take" });
+      button.textContent = label.short;
+      button.title = label.long;
+      button.setAttribute("aria-label", label.long);
+      button.addEventListener("click", () => model.send({ kind: "take", table: table.id, format }));
+      group.append(button);
+    }
+    table.after(group);
+  }
+
+  let offering = 0;
+  function offerAll() {
+    offering ||= requestAnimationFrame(() => {
+      offering = 0;
+      document.querySelectorAll(".crm-panel table.crm-table[id]").forEach(offer);
+    });
+  }
+  const seen = new MutationObserver(offerAll);
+  seen.observe(document.body, { childList: true, subtree: true });
+
   function retitle() {
     if (document.body.dataset.voila && model.get("title")) document.title = model.get("title");
     if (document.body.dataset.voila) document.documentElement.lang = model.get("language");
@@ -42,6 +74,7 @@ function render({ model, el }) {
 
   model.on("msg:custom", receive);
   model.on("change:title change:language", retitle);
+  model.on("change:take", offerAll);
   document.addEventListener("change", acted);
   document.addEventListener("pointerup", acted);
   retitle();
@@ -50,6 +83,8 @@ function render({ model, el }) {
     clearTimeout(late);
     model.off("msg:custom", receive);
     model.off("change:title change:language", retitle);
+    model.off("change:take", offerAll);
+    seen.disconnect();
     document.removeEventListener("change", acted);
     document.removeEventListener("pointerup", acted);
   };

@@ -17,6 +17,9 @@ TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocume
 class Page(anywidget.AnyWidget):
     """The invisible part of a dashboard; ``opened`` is called with the address' query when a person opens the page.
 
+    ``taken`` is called with the id of a table and a format of ``TYPES`` when a person asks for a table; ``take`` holds
+    the label of each format, none where nothing may be taken.
+
     A dashboard may have been computed in advance, so what it shows is checked for newer data at that moment.
     """
 
@@ -25,10 +28,11 @@ class Page(anywidget.AnyWidget):
     title = traitlets.Unicode("").tag(sync=True)
     language = traitlets.Unicode("en").tag(sync=True)
     lost = traitlets.Unicode("").tag(sync=True)
+    take = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, opened: Callable[[str], None]) -> None:
+    def __init__(self, opened: Callable[[str], None], taken: Callable[[str, str], None]) -> None:
         super().__init__()
-        self._opened = opened
+        self._opened, self._taken = opened, taken
         self.on_msg(self._receive)
 
     def save(self, path: Path) -> None:
@@ -39,3 +43,5 @@ class Page(anywidget.AnyWidget):
         self.send({"kind": "here"})
         if message.get("kind") == "opened":
             self._opened(str(message.get("query", ""))[:4000])
+        elif message.get("kind") == "take" and message.get("format") in TYPES:
+            self._taken(str(message.get("table", ""))[:64], str(message["format"]))

@@ -13,7 +13,7 @@ from crmlib.decisions import matrices, memberships
 from crmlib.decisions.export import export
 from crmlib.errors import UsageError
 from crmlib.store.tables import Audience
-from crmlib.views import frame, matrices_data, plots, plots_matrices, texts
+from crmlib.views import layout, matrices_data, plots, plots_matrices, texts
 from crmlib.views import matrices_words as words
 from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
@@ -61,7 +61,7 @@ class Panel:
         self.keep = widgets.Button(button_style="primary")
         self.list_title, self.listing = widgets.HTML(), widgets.HTML()
         self.downloads = {kind: widgets.Button() for kind in ("csv", "xlsx")}
-        self.when = frame.bar(self.labels["days"], self.days, self.next_only)
+        self.when = layout.bar(self.labels["days"], self.days, self.next_only)
         self._wire()
         self.root = self.frame.show(*self._arranged())
 
@@ -82,7 +82,7 @@ class Panel:
             button.on_click(guarded(lambda kind=kind: self._export(kind)))
 
     def _arranged(self) -> list[widgets.Widget]:
-        chosen = frame.controls(
+        chosen = layout.controls(
             (self.labels["by"], self.by),
             (self.labels["measure"], self.measure),
             (self.labels["row"], self.row),
@@ -90,10 +90,10 @@ class Panel:
         )
         self.days.layout.width = "130px"
         self.name.layout.width = "380px"
-        cell = frame.card(self.cell, frame.bar(self.name_label, self.name, self.keep), self.link)
-        matrix = frame.card(self.title, self.when, self.chart)
-        below = frame.card(self.list_title, self.listing, frame.bar(*self.downloads.values()))
-        return [chosen, *[frame.charts(one, columns=1) for one in (cell, matrix, below)]]
+        cell = layout.card(self.cell, layout.bar(self.name_label, self.name, self.keep), self.link)
+        matrix = layout.card(self.title, self.when, self.chart)
+        below = layout.card(self.list_title, self.listing, layout.bar(*self.downloads.values()))
+        return [chosen, *[layout.charts(one, columns=1) for one in (cell, matrix, below)]]
 
     # ---------------------------------------------------------------- what happens
 
@@ -177,8 +177,8 @@ class Panel:
         left = words.unchecked(say, cell.unchecked)
         number = self.saved.audience_id
         links = [
-            self.frame.link("campaigns", say.text("Plan a campaign for it"), audience=number, product=product),
-            self.frame.link("audience_builder", say.text("Look at it in the audience builder"), audience=number),
+            layout.link("campaigns", say.text("Plan a campaign for it"), audience=number, product=product),
+            layout.link("audience_builder", say.text("Look at it in the audience builder"), audience=number),
         ]
         note = f'<p class="crm-note">{html.escape(left)}</p>' if left else ""
         self.link.value = f'<p role="status"><b>{html.escape(told)}</b> {" · ".join(links)}</p>{note}'
@@ -283,7 +283,7 @@ class Panel:
         crossed = name in matrices_data.CROSS_MEASURES
         self.when.layout.display = "" if crossed else "none"
         unit = f", {say.symbol(currency)}" if name == "expected_profit" else ""
-        self.title.value = frame.title(
+        self.title.value = layout.title(
             words.measure(say, name) + unit,
             words.note(say, name)
             + " "
@@ -331,7 +331,7 @@ class Panel:
         assert self.loaded is not None
         say, name, currency = self.say, self.measure.value, self.loaded.company.currency
         shown = self.table[self.table["value"].notna()].sort_values("value", ascending=False, kind="stable").head(TOP)
-        self.list_title.value = frame.title(say.text("The largest cells"), say.text("All cells are in the download."))
+        self.list_title.value = layout.title(say.text("The largest cells"), say.text("All cells are in the download."))
         of = self._row_names()
         rows = [
             (
@@ -350,7 +350,7 @@ class Panel:
             ("", say.text("Interval")),
             ("n", say.text("Customers behind it")),
         ]
-        self.listing.value = frame.table(heads, rows)
+        self.listing.value = layout.table(heads, rows)
 
 
 def _fill(control: widgets.Dropdown, options: list[tuple[str, Any]], *, first: Any) -> None:

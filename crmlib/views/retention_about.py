@@ -7,9 +7,8 @@ import html
 import numpy as np
 import pandas as pd
 
-from crmlib.views import churn_words, retention_data, texts, wording
+from crmlib.views import churn_words, layout, retention_data, texts, wording
 from crmlib.views import retention_words as words
-from crmlib.views.frame import Frame
 from crmlib.views.retention_data import Loaded
 from crmlib.views.texts import Language
 
@@ -32,7 +31,7 @@ def customer(say: Language, loaded: Loaded, row: pd.Series) -> str:
         out.append(_risk_reasons(say, loaded, name))
     if row["kind"] == "let_go":
         out.append(f'<p class="crm-note">{html.escape(say.text(words.DECENTLY))}</p>')
-    out.append(f"<p>{Frame.link('customer_card', say.text('Open the customer card'), customer=name)}</p>")
+    out.append(f"<p>{layout.link('customer_card', say.text('Open the customer card'), customer=name)}</p>")
     return "".join(out)
 
 

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from crmlib.decisions import work_list
-from crmlib.views import frame
+from crmlib.views import layout
 from crmlib.views import retention_words as words
 from crmlib.views.retention_data import Loaded
 from crmlib.views.texts import Language
@@ -41,8 +41,8 @@ class Lists:
         self.xlsx.on_click(lambda _button: take(self.which.value, "xlsx", self._wants_details))
         gap = widgets.HTML()
         gap.add_class("crm-gap")
-        below = frame.bar(self.back, self.where, self.forth, gap, self.details, self.csv, self.xlsx)
-        self.root = frame.card(self.title, frame.bar(self.which), self.table, below)
+        below = layout.bar(self.back, self.where, self.forth, gap, self.details, self.csv, self.xlsx)
+        self.root = layout.card(self.title, layout.bar(self.which), self.table, below)
 
     @property
     def _wants_details(self) -> bool:
@@ -95,9 +95,9 @@ def _title(say: Language, *, tasks: bool) -> str:
             "Whose loyalty is worth an effort now, by branch and adviser: complaints of the last {days} days that wait for an answer first, then by what is left after costs.",
             days=say.number(work_list.RECENT_DAYS),
         )
-        return frame.title(say.text("Work list of consultants"), note)
+        return layout.title(say.text("Work list of consultants"), note)
     note = say.text("Those with most to save first. Names and contact details are only in the download.")
-    return frame.title(say.text("Watchlist"), note)
+    return layout.title(say.text("Watchlist"), note)
 
 
 def _nobody(say: Language, *, tasks: bool) -> str:
@@ -133,7 +133,7 @@ def _customers(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
                 *money,
             )
         )
-    return frame.table(heads, body)
+    return layout.table(heads, body)
 
 
 def _tasks(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
@@ -159,13 +159,13 @@ def _tasks(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
                 say.money(row["net_minor"], currency, 2) if pd.notna(row["net_minor"]) else "–",
             )
         )
-    return frame.table(heads, body)
+    return layout.table(heads, body)
 
 
-def _card(row: pd.Series) -> frame.Html:
+def _card(row: pd.Series) -> layout.Html:
     """Return the customer's number as a link to the customer card."""
     number = str(row["customer_id"])
-    return frame.Frame.link("customer_card", number, customer=number)
+    return layout.link("customer_card", number, customer=number)
 
 
 def exported(say: Language, loaded: Loaded, which: str, rows: pd.DataFrame) -> pd.DataFrame:

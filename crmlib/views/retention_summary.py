@@ -7,7 +7,7 @@ import html
 import numpy as np
 import pandas as pd
 
-from crmlib.views import frame, retention_data, texts, wording
+from crmlib.views import layout, retention_data, texts, wording
 from crmlib.views.retention_data import Loaded
 
 _GRID = 60  # points of a break-even curve
@@ -42,7 +42,7 @@ def tiles(say: texts.Language, loaded: Loaded, rows: pd.DataFrame) -> str:
     lost = rows["stake_minor"].clip(lower=0).sum()
     share = say.percent(rows["risk_90"].mean()) if rows["risk_90"].notna().any() else "–"
     by = ", ".join(f"{wording.value(say, name)}: {say.number(n)}" for name, n in acts["action"].value_counts().items())
-    return frame.tiles(
+    return layout.tiles(
         [
             (
                 say.text("Expected departures in 90 days"),

@@ -11,7 +11,7 @@ import pandas as pd
 from crmlib.decisions.export import export
 from crmlib.errors import UsageError
 from crmlib.views import (
-    frame,
+    layout,
     plots,
     plots_retention,
     retention_about,
@@ -84,19 +84,19 @@ class Panel:
 
     def _arranged(self) -> list[widgets.Widget]:
         controls = {"decision": self.decision, "reason": self.reason, "branch": self.branch, "risk": self.risk}
-        chosen = frame.controls(*[(self.labels[name], control) for name, control in controls.items()])
-        cards = {name: frame.card(self.titles[name], chart) for name, chart in self.charts.items()}
+        chosen = layout.controls(*[(self.labels[name], control) for name, control in controls.items()])
+        cards = {name: layout.card(self.titles[name], chart) for name, chart in self.charts.items()}
         self.customer.layout.width = "200px"
-        one = frame.card(frame.bar(self.labels["customer"], self.customer), self.about)
+        one = layout.card(layout.bar(self.labels["customer"], self.customer), self.about)
         pairs = (
             (cards["map"], one),
             (cards["decisions"], cards["effects"]),
-            (cards["calibration"], frame.card(self.rest)),
+            (cards["calibration"], layout.card(self.rest)),
         )
-        rows = [frame.charts(*pair, columns=2) for pair in pairs]
+        rows = [layout.charts(*pair, columns=2) for pair in pairs]
         for row in rows:
             row.add_class("crm-retention")
-        return [widgets.HTML(CSS), self.tiles, chosen, *rows, frame.charts(self.lists.root, columns=1)]
+        return [widgets.HTML(CSS), self.tiles, chosen, *rows, layout.charts(self.lists.root, columns=1)]
 
     # ---------------------------------------------------------------- what happens
 
@@ -286,7 +286,7 @@ class Panel:
         self._draw_map(loaded)
         self.bars = retention_data.decisions(self.rows).head(retention_data.MOST_BARS)
         loss = say.text("What is expected to be lost by decision: risk × value. Click a bar to list those customers.")
-        self.titles["decisions"].value = frame.title(say.text("What is decided, and why"), loss)
+        self.titles["decisions"].value = layout.title(say.text("What is decided, and why"), loss)
         names = [words.decision(say, row) for _, row in self.bars.iterrows()]
         notes = [say.plural("{n} customer", "{n} customers", row["customers"]) for _, row in self.bars.iterrows()]
         drawn = plots_retention.decisions(self.bars, words=names, notes=notes, currency=currency, language=say.code)
@@ -315,7 +315,7 @@ class Panel:
                 n=say.number(len(points)),
                 all=say.number(len(self.rows)),
             )
-        self.titles["map"].value = frame.title(say.text("Risk and value"), note)
+        self.titles["map"].value = layout.title(say.text("Risk and value"), note)
         chart = self.charts["map"]
         if points.empty:
             none = retention_summary.nothing_known(say) if len(self.rows) else retention_summary.nobody(say)
@@ -347,7 +347,7 @@ class Panel:
             "Relative risk of leaving within 90 days with its 95% interval, against control groups drawn at random. "
             "Below each name: how many left of those contacted / of those left alone."
         )
-        self.titles["effects"].value = frame.title(say.text("What past campaigns changed"), within)
+        self.titles["effects"].value = layout.title(say.text("What past campaigns changed"), within)
         if shown.empty:
             none = say.text("No past campaign with a control group tells what a contact changes.")
             self.charts["effects"].update(plots.empty(none, language=say.code))
@@ -355,7 +355,7 @@ class Panel:
             names = [retention_about.effect(say, row) for _, row in shown.iterrows()]
             self.charts["effects"].update(plots_retention.effects(shown, words=names, language=say.code))
         note = say.text("Groups of customers at a later date than the model learnt from, with 95% intervals.")
-        self.titles["calibration"].value = frame.title(say.text("Can the risk be trusted?"), note)
+        self.titles["calibration"].value = layout.title(say.text("Can the risk be trusted?"), note)
         if loaded.calibration.empty:
             none = say.text("No calibration of the risk was saved.")
             self.charts["calibration"].update(plots.empty(none, language=say.code))
