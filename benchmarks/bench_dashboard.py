@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import browser
 import made_scores
 
-from crmlib.views import serve
+from crmlib.serving import serve
 
 TARGET = 1.5
 LABEL = "import ipywidgets\nipywidgets.Label('hello')"

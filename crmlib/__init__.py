@@ -60,6 +60,7 @@ _MODULES = {
     "retention": "crmlib.decisions.retention",
     "sales": "crmlib.models.sales",
     "samples": "crmlib.samples",
+    "secrets": "crmlib.runs.secrets",
     "segments": "crmlib.models.segments",
     "staffing": "crmlib.decisions.staffing",
     "survival": "crmlib.models.survival",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
         survival,
         uplift,
     )
+    from crmlib.runs import secrets
     from crmlib.views import effect_words, panels, plots, plots_effects
 
 

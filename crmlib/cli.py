@@ -75,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _may_log(data: Path, command: str) -> bool:
-    """Commands that only look leave no data folder behind where there was none."""
-    return data.is_dir() or command in commands.WRITING
+    """Commands that only look leave no data folder behind where there was none; what is restored comes into an empty one."""
+    return command != "restore" and (data.is_dir() or command in commands.WRITING)
 
 
 def _fault(error: Exception) -> CrmError | None:

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import figures
 import made_campaigns
 import pandas as pd
 import pytest
@@ -14,8 +15,10 @@ from made_campaigns import NOW, plan
 
 from crmlib.decisions import audiences, campaigns
 from crmlib.errors import NotFoundError
-from crmlib.views import campaign_words, campaigns_data, plots_campaigns, texts
+from crmlib.views import campaign_words, campaigns_data, chart_table, plots_campaigns, texts
+from crmlib.views import campaigns as campaigns_view
 from crmlib.views.campaigns import Panel
+from crmlib.views.frame import Frame
 
 EN, RU = texts.speak("en"), texts.speak("ru")
 
@@ -76,21 +79,109 @@ def test_an_old_campaign_is_measured_for_good(data: Path) -> None:
 
 def test_the_panel_says_what_is_wrong_in_words_and_keeps_its_settings(data: Path) -> None:
     panel = Panel(data, "en")
-    assert "no audience is chosen" in panel.trouble.value
+    plans, effects = panel.planning, panel.effects
+    assert "no audience is chosen" in plans.trouble.value
     panel._asked({"audience": "1", "product": "deposit", "part": "plan"})
     assert panel.form.audience.value == 1 and panel.form.arms[0].product.value == "deposit"
-    assert "name is empty" in panel.trouble.value and panel.tiles.value == ""
+    assert "name is empty" in plans.trouble.value and plans.tiles.value == ""
     with pytest.raises(NotFoundError, match="There is no saved audience 99"):
         panel._asked({"audience": "99"})
     panel.form.name.value, panel.form.goal.value, panel.form.owner.value = "A", "b", "c"
-    assert panel.trouble.value == "" and "Take part" in panel.tiles.value
+    assert plans.trouble.value == "" and "Take part" in plans.tiles.value
     settings = panel.frame._settings()
     panel.form.name.value, panel.part.value = "changed", "effect"
-    assert "€" in panel.sentence.value
+    assert "€" in effects.sentence.value
     panel._apply(settings)
     assert (panel.form.name.value, panel.part.value) == ("A", "plan")
     panel.frame.language.value = "ru"
-    assert "Участвуют" in panel.tiles.value and "календарь" not in panel.frame._trouble.value
+    assert "Участвуют" in plans.tiles.value and panel.frame._trouble.value == ""
+    panel.form.name.value = "A" * 300
+    assert "Текст слишком длинный" in plans.trouble.value
+    panel.form.name.value, panel.form.control.value = "A", 0
+    assert "Контрольная группа пуста" in plans.trouble.value
+
+
+def test_every_figure_says_how_sure_it_is_and_where_it_comes_from(data: Path) -> None:
+    panel = Panel(data, "en")
+    panel._asked({"audience": "1", "product": "gold_card"})
+    panel.form.name.value, panel.form.goal.value, panel.form.owner.value = "A", "b", "c"
+    found = set()
+    for part in campaigns_view.PARTS:
+        panel.part.value = part
+        found |= figures.check(panel.frame, origin="warehouse version 2")
+    assert found == {"reach", "schedule", "calendar", "contacted", "refused", "bought", "conversions", "profit_minor"}
+    assert "Audience Everybody v1" in panel.planning.charts["reach"].foot["lines"][0]
+    calendar = chart_table.table(panel.following.charts["calendar"].figure).set_index("item")
+    assert calendar.loc["Gold in summer", ["first", "last"]].tolist() == [dt.date(2025, 7, 1), dt.date(2025, 8, 31)]
+    forest = chart_table.table(panel.effects.charts["conversions"].figure)
+    assert (forest["low"] < forest["Additional buyers"]).all() and (forest["Additional buyers"] < forest["high"]).all()
+
+
+def test_a_viewer_reads_and_changes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures.visit_as(monkeypatch, tmp_path / "visits", "viewer")
+    panel = Panel(data, "en")
+    plans = panel.planning
+    for change in (plans._save, plans._approve, plans._assign, plans._cancel):
+        figures.refused(panel.frame, change, "Your role does not allow changes")
+    figures.refused(panel.frame, lambda: plans._release("csv"), "Your role does not allow taking files away")
+    panel.part.value = "effect"
+    figures.refused(
+        panel.frame,
+        lambda: panel.frame._take_chart("conversions", panel.effects.charts["conversions"], "png"),
+        "taking files",
+    )
+    assert "crm-may-not-change" in panel.root._dom_classes and "crm-needs-change" in plans.buttons["save"]._dom_classes
+
+
+def test_whom_the_server_knows_owns_what_they_save_and_does_not_approve_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(data, home)
+    figures.visit_as(monkeypatch, tmp_path / "visits", "marketer", name="eva")
+    panel = Panel(home, "en")
+    plans = panel.planning
+    assert plans.form.owner.disabled and plans.form.owner.value == "eva" and plans.approved.layout.display == "none"
+    panel._asked({"audience": "1", "product": "gold_card"})
+    panel.form.name.value, panel.form.goal.value = "Four eyes", "sell"
+    plans.form.owner.value = "somebody else"  # as a page could send
+    plans.buttons["save"].click()
+    assert plans.row is not None and plans.row.owner == "eva"
+    plans.approver.value = "boris"
+    plans.buttons["approve"].click()
+    assert "eva owns this campaign; somebody else approves it" in panel.frame._trouble.value
+    figures.visit_as(monkeypatch, tmp_path / "visits", "marketer", name="boris")
+    other = Panel(home, "en")
+    other.planning.open.value = plans.row.campaign_id
+    other.planning.buttons["approve"].click()
+    assert other.planning.row is not None and other.planning.row.approved_by == "boris"
+    # Whoever changes it owns it: nobody approves what they wrote.
+    other.form.goal.value = "sell more"
+    other.planning.buttons["save"].click()
+    assert (other.planning.row.owner, other.planning.row.state) == ("boris", "draft")
+    other.planning.buttons["approve"].click()
+    assert "boris owns this campaign" in other.frame._trouble.value
+
+
+def test_a_marketer_takes_the_list_without_names(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(data, home)
+    row = campaigns.draft(home, plan(name="Listed"), now=NOW)
+    row = campaigns.approve(home, row.campaign_id, revision=row.revision, by="Boris", now=NOW)
+    campaigns.assign(home, row.campaign_id, revision=row.revision, seed=1, now=NOW)
+    monkeypatch.setattr(Frame, "now", staticmethod(lambda: NOW))
+    taken = {}
+    for role in ("marketer", "analyst"):
+        figures.visit_as(monkeypatch, tmp_path / "visits", role)
+        panel = Panel(home, "en")
+        panel.planning.open.value = row.campaign_id
+        panel.planning.buttons["csv"].click()
+        assert "saved as list-" in panel.frame._trouble.value, panel.frame._trouble.value
+        record = figures.on_record(home, 1).iloc[0]
+        assert (record["actor"], record["role"]) == ("eva (dashboard)", role)
+        taken[role] = set(pd.read_csv(home / record["content"]["file"], encoding="utf-8-sig").columns)
+    assert taken["analyst"] - taken["marketer"] == {"given_name", "family_name", "phone", "email", "postcode", "city"}
+    assert not taken["marketer"] - taken["analyst"]
 
 
 def test_every_reason_has_words() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import figures
 import made_scores
 import nbformat
 import openpyxl
@@ -198,6 +199,14 @@ def test_the_download_has_the_rows_it_says(visit: browser.Visit, data: Path, for
         record = store.scalars(sa.select(tables.Export).order_by(tables.Export.export_id.desc())).first()
     assert record is not None and record.rows == said and record.content["contact_details"] is True
     assert (data / record.file).read_bytes() == content
+
+
+def test_the_numbers_of_a_chart_arrive_and_are_on_record(visit: browser.Visit, data: Path) -> None:
+    taken = figures.csv_of(figures.take_chart(visit.page, 0, "csv"))
+    assert {"Customers contacted", "Expected profit, €", "lower limit", "upper limit"} <= set(taken.columns)
+    assert len(taken) > 50
+    record = figures.on_record(data, 1).iloc[0]
+    assert (record["action"], record["role"], record["content"]["rows"]) == ("export", "analyst", len(taken))
 
 
 def test_the_list_can_be_paged(visit: browser.Visit) -> None:

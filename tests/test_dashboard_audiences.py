@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import figures
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from crmlib.decisions import audiences as audience
 from crmlib.errors import NotFoundError
 from crmlib.serving import serve
 from crmlib.store import score_sets, session, tables
-from crmlib.views import audience_builder, audience_data, audience_words, texts
+from crmlib.views import audience_builder, audience_data, audience_words, chart_table, texts
 from crmlib.warehouse import build, schema
 from crmlib.warehouse.company import Company
 
@@ -188,6 +189,40 @@ def test_a_contradiction_and_a_broken_view_are_words_on_the_panel(data: Path) ->
         panel._asked({"conditions": "{"})
 
 
+def test_every_figure_says_how_sure_it_is_and_where_it_comes_from(data: Path) -> None:
+    panel = audience_builder.Panel(data, "en")
+    panel._put(audience.normal({}))
+    assert figures.check(panel.frame, origin="warehouse version 1") == set(audience_builder._CHARTS)
+    assert "model propensity" not in panel.charts["steps"].foot["lines"][0]
+    regions = chart_table.table(panel.charts["regions"].figure)
+    assert "West" in set(regions["item"]) and regions.loc[regions["item"] == "West", "value"].isna().all(), "hidden"
+    panel._put(panel.templates["likely"])
+    assert figures.check(panel.frame, origin="model propensity 1")
+    steps = chart_table.table(panel.charts["steps"].figure)
+    assert steps["item"].iloc[0] == "All customers" and steps["value"].iloc[0] == 300
+
+
+def test_a_viewer_looks_and_saves_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures.visit_as(monkeypatch, tmp_path / "visits", "viewer")
+    panel = audience_builder.Panel(data, "en")
+    panel.name.value, before = "Mine", len(audience.saved(data))
+    figures.refused(panel.frame, panel._save, "Your role does not allow changes")
+    assert len(audience.saved(data)) == before
+    figures.refused(panel.frame, lambda: panel.frame._take_chart("ages", panel.charts["ages"], "csv"), "taking files")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300, -(10**30)])
+def test_a_number_out_of_all_bounds_is_words(data: Path, value: float) -> None:
+    panel = audience_builder.Panel(data, "en")
+    panel._put(audience.turnover(audience.last_month, above_minor=5).data)
+    row = panel.groups[0].rows[0]
+    panel.frame.guarded(lambda: row._take_single(0, value))()
+    said = panel.trouble.value + panel.frame._trouble.value
+    assert said and "unexpected" not in said and "Error" not in said
+    panel.frame.guarded(lambda: row._take_single(0, 100))()
+    assert panel.trouble.value == "" and panel.answer is not None
+
+
 # ---------------------------------------------------------------- the browser
 
 
@@ -270,6 +305,11 @@ def test_an_audience_is_built_by_clicking_counted_saved_and_opened_again(
         page.get_by_text("For the data scientist").click()
         shown = page.locator(".crm-python").inner_text()
         assert eval(shown, {"audience": audience}) == wanted
+
+        # The numbers of a chart as a file, on record.
+        taken = figures.xlsx_of(figures.take_chart(page, 0, "xlsx"))
+        assert taken[0] == ("value", "item") and taken[1] == (300, "All customers")
+        assert figures.on_record(data, 1)["content"].iloc[0]["rows"] == len(taken) - 1
 
         # Saved, changed, and opened again as it was saved.
         assert page.locator(".crm-next a").count() == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import figures
 import made_campaigns
 import pytest
 
@@ -89,6 +90,12 @@ def test_a_campaign_from_a_saved_audience_to_its_list_and_an_effect(
         assert not listed & set(members.index[members["control"]])
         page.get_by_role("button", name="Effect", exact=True).click()
         page.get_by_text("bought only because of it").wait_for()
+        page.locator(".crm-chart:visible .crm-take").first.wait_for()
+        effect = figures.csv_of(figures.take_chart(page, 0, "csv"))
+        assert {"Additional buyers", "lower limit", "upper limit"} <= set(effect.columns) and len(effect) == 1
+        heads, *groups = figures.xlsx_of(figures.take_table(page, 0, "xlsx"))
+        assert heads[0] == "Arm" and len(groups) == 1
+        assert figures.on_record(data, 2)["action"].tolist() == ["export", "export"]
         assert "campaign earned" in page.locator(".crm-say").first.inner_text()
         page.wait_for_function(
             "() => [...document.querySelectorAll('.crm-chart[data-state=drawn]')].filter(c => c.offsetParent).length >= 2"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import browser
+import figures
 import made_desk
 import pytest
 
@@ -15,6 +17,7 @@ from crmlib.decisions import desk_events
 from crmlib.decisions.desk_offers import Avoid
 from crmlib.decisions.rules import KINDS, MAY_BE_UNKNOWN
 from crmlib.serving import serve
+from crmlib.store import audit
 from crmlib.views import desk_words, offer_desk, offer_desk_data, plots_desk, texts
 
 EN, RU = texts.speak("en"), texts.speak("ru")
@@ -23,7 +26,9 @@ needs_browser = pytest.mark.skipif(browser.program() is None, reason="no Chromiu
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_desk.make(tmp_path_factory.mktemp("desk"))
+    folder = made_desk.make(tmp_path_factory.mktemp("desk"))
+    shutil.copytree(folder, folder.with_name(f"{folder.name}-untouched"))
+    return folder
 
 
 def panel(data: Path, customer: str = "", language: str = "en") -> offer_desk.Panel:
@@ -110,7 +115,7 @@ def test_without_a_model_there_is_service_and_one_sentence(data: Path, tmp_path:
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
-    assert "there is no warehouse here" in trouble(panel(tmp_path))
+    assert "nothing was loaded yet" in trouble(panel(tmp_path))
 
 
 def test_answers_typed_change_the_list_and_the_next_question(data: Path) -> None:
@@ -139,6 +144,92 @@ def test_the_timeline_has_a_lane_for_each_kind_of_event(data: Path) -> None:
     assert set(events["lane"]) == {"contact_in", "contact_out", "application", "contract"}
     drawn = plots_desk.timeline(events, lanes=[(code, desk_words.lane(EN, code)) for code in plots_desk.LANES])
     assert sum(len(trace.x) for trace in drawn.data) == len(events)
+
+
+# ---------------------------------------------------------------- who looks at whom
+
+
+@pytest.fixture
+def own(data: Path, tmp_path: Path) -> Path:
+    shutil.copytree(data.with_name(f"{data.name}-untouched"), tmp_path / "data")
+    return tmp_path / "data"
+
+
+def entries(data: Path, customer: str) -> list[str]:
+    """What is on record about a customer, the newest last."""
+    return list(audit.entries(data, newest=None, customer_id=customer)["action"])[::-1]
+
+
+def test_every_figure_says_how_sure_it_is_and_where_it_comes_from(data: Path) -> None:
+    made = panel(data, made_desk.FAMILY)
+    assert figures.check(made.frame, origin="warehouse version 1") == {"timeline"}
+    made.mode.value = "match"
+    assert figures.check(made.frame, origin="warehouse version 1") == {"timeline", "match"}
+    assert "90% interval of the chance" in made.offers[0].text.value
+
+
+def test_a_look_is_on_record_once_and_a_name_when_asked_for(own: Path) -> None:
+    made = panel(own)
+    made.number.value = made_desk.FAMILY
+    made.mode.value = "match"
+    made.mode.value = "desk"
+    made.answer(0, "later")
+    made.frame.reload()
+    assert made.prompt is not None and entries(own, made_desk.FAMILY) == ["look"]
+    made.names.value = True
+    made.answer(0, "later")
+    assert "Maria Silva" in made.who.value, "an answer hides nothing that was asked for"
+    assert entries(own, made_desk.FAMILY) == ["look", "reveal"]
+    made.number.value = "nobody"
+    assert entries(own, "nobody") == []
+
+
+def test_birthdays_have_no_day_until_the_name_is_asked_for() -> None:
+    for say, day in ((EN, "20 May"), (RU, "20 мая")):
+        for code in ("birthday", "child_turned", "child_turns"):
+            told = {"code": code, "years": 17, "on": made_desk.AS_OF.replace(month=5, day=20)}
+            assert day in desk_words.occasion(say, told)
+            assert not any(part in desk_words.occasion(say, told, dated=False) for part in ("20", "May", "мая"))
+
+
+def test_a_viewer_may_neither_answer_nor_see_names_nor_take_anything(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures.visit_as(monkeypatch, own / "visits", "viewer")
+    made = panel(own)
+    made.number.value = made_desk.FAMILY
+    assert made.prompt is not None
+    made.offers[0].buttons["accepted"].click()
+    assert "Your role does not allow changes" in trouble(made)
+    assert desk_events.of_customer(own, made_desk.FAMILY, before=made.frame.now()) == []
+    made.names.value = True
+    assert "Your role does not show names" in trouble(made) and "Silva" not in made.who.value
+    with made.frame.quietly():
+        made.names.value = True  # as a page could claim
+    made.frame.language.value = "ru"
+    assert "Silva" not in made.who.value
+    made.frame.language.value = "en"
+    figures.refused(made.frame, lambda: made.frame._take_chart("timeline", made.chart, "csv"), "taking files away")
+
+
+def test_an_operator_answers_and_is_on_record_by_name(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures.visit_as(monkeypatch, own / "visits", "operator", name="olga")
+    made = panel(own)
+    made.number.value = made_desk.FAMILY
+    made.offers[0].buttons["later"].click()
+    assert "Stored:" in trouble(made)
+    stored = desk_events.of_customer(own, made_desk.FAMILY, before=made.frame.now() + dt.timedelta(seconds=1))
+    assert [one.actor for one in stored] == ["olga (dashboard)"]
+
+
+def test_nothing_of_a_customer_stays_behind(data: Path) -> None:
+    made = panel(data, made_desk.FAMILY)
+    made.mode.value = "match"
+    made.number.value = "nobody"
+    made.mode.value = "desk"
+    assert all(not chart.figure.data for name, chart in made.frame._charts.items() if name == "timeline")
+    assert "Mortgage" not in "".join(one.value for one in made.sections.values())
+    assert "on record" not in "".join(str(getattr(one, "placeholder", "")) for one in made.match.controls.values())
 
 
 # ---------------------------------------------------------------- the browser

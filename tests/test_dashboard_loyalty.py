@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import browser
+import figures
 import made_loyalty
 import numpy as np
 import pandas as pd
@@ -16,8 +18,8 @@ import pytest
 from crmlib.runs import loyalty_jobs
 from crmlib.runs.stages import Stages
 from crmlib.serving import serve
-from crmlib.store import score_sets
-from crmlib.views import loyalty, loyalty_data, plots_loyalty, texts
+from crmlib.store import audit, score_sets
+from crmlib.views import chart_table, loyalty, loyalty_data, plots_loyalty, texts
 from crmlib.views import loyalty_words as words
 
 EN, RU = texts.speak("en"), texts.speak("ru")
@@ -99,8 +101,8 @@ def test_pictures_carry_intervals_and_names_are_shown_as_they_are(loaded: loyalt
     rows = loaded.by_group("loyalty", "branch_id")
     figure = plots_loyalty.groups(rows, names=loaded.branches)
     assert "North &amp; &lt;b&gt;West&lt;/b&gt;" in figure.layout.yaxis.ticktext
-    lines = [one for one in figure.data if one.mode == "lines"]
-    assert len(lines) == len(rows)
+    bars = [(trace.error_x.array + trace.error_x.arrayminus).tolist() for trace in figure.data]
+    assert sorted(itertools.chain(*bars)) == pytest.approx(sorted(rows["high"] - rows["low"])), "a bar for each group"
     low, high = figure.layout.xaxis.range
     assert low < rows["low"].min() and high > rows["high"].max(), "no interval is cut off"
 
@@ -117,8 +119,6 @@ def test_words_of_tests_and_comparisons() -> None:
     assert "The index foretells leaving better." in told
     assert "cannot be told yet" in words.compared(EN, table.assign(low=-0.1, customers=2, left=1))
     assert words.sign(RU, "complaints_refunded").startswith("Жалобы: ")
-    few = pd.Series({"promoters": 4, "passives": 2, "detractors": 3})
-    assert words.few(EN, few) == "4 promoters, 2 passive, 3 detractors"
 
 
 def test_named_views_and_the_address_choose_what_is_shown(data: Path) -> None:
@@ -149,8 +149,8 @@ def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
     panel = loyalty.Panel(tmp_path, "en")
     assert panel.frame._trouble.value == ""
     notes = {name: note.value for name, note in panel.notes.items()}
-    assert "fewer than 10 answers in every quarter: counts only, no score" in notes["time"]
-    assert "promoters" in notes["time"], "the counts are shown"
+    assert "fewer than 10 answers in every quarter: too few for a score" in notes["time"]
+    assert "promoters" not in notes["time"] and "so nothing is shown of" in notes["time"]
     assert "not enough data to weight the answers" in notes["balance"]
     assert "not enough data to weigh signs of loyalty" in notes["weights"]
     assert "run `crm points`" in notes["points"] and "run `crm retention`" in notes["tasks"]
@@ -162,6 +162,54 @@ def test_without_anything_saved_it_says_what_to_run(tmp_path: Path) -> None:
     assert "there is no such data folder; run `crm demo`" in loyalty.Panel(tmp_path / "no", "en").frame._trouble.value
     made_loyalty.make(tmp_path, made_loyalty.frames(300))
     assert "run `crm loyalty`" in loyalty.Panel(tmp_path, "en").frame._trouble.value
+
+
+def test_every_figure_says_how_sure_it_is_and_where_it_comes_from(data: Path) -> None:
+    panel = loyalty.Panel(data, "en")
+    found = set()
+    for measure in loyalty.MEASURES:
+        panel.measure.value = measure
+        found |= figures.check(panel.frame, origin="warehouse version 1")
+    assert found == set(loyalty.CHARTS)
+    assert "model loyalty 1" in panel.charts["time"].foot["lines"][0]
+    assert "model points 1" in panel.charts["points"].foot["lines"][0], "another job made these"
+    assert "model retention 1" in panel.notes["tasks"].value and "no interval" in panel.notes["tasks"].value
+    assert "95% interval" in panel.tiles.value and "no interval: it gives each customer" in panel.tiles.value
+    groups = chart_table.table(panel.charts["groups"].figure)
+    assert (groups["low"] <= groups["NPS, points"]).all() and (groups["NPS, points"] <= groups["high"]).all()
+    cohorts = chart_table.table(panel.charts["cohorts"].figure).dropna()
+    assert (cohorts["low"] <= cohorts["value"]).all() and (cohorts["value"] <= cohorts["high"]).all()
+    points = chart_table.table(panel.charts["points"].figure)
+    ahead = points[points["series"] == "expected, of today's points"]
+    assert ahead["high"].to_numpy() == pytest.approx(1.1 * ahead.iloc[:, 2].to_numpy(float))
+
+
+def test_what_people_wrote_shows_when_asked_for_and_is_on_record(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = loyalty.Panel(data, "en")
+    assert panel.notes["mentions"].value == "", "personal, so not shown by itself"
+    known = panel.loaded.quotes["customer_id"].head(4).dropna().unique()
+    panel.quoted.value = True
+    assert "<table" in panel.notes["mentions"].value
+    record = audit.entries(data, newest=10, action="reveal")
+    assert set(record["subject"]) == {audit.pseudonym(data, str(one)) for one in known}
+    figures.visit_as(monkeypatch, tmp_path / "visits", "marketer")
+    other = loyalty.Panel(data, "en")
+    other.quoted.value = True
+    assert "Your role does not show names" in other.frame._trouble.value
+    assert other.quoted.value is False and other.notes["mentions"].value == ""
+
+
+def test_a_viewer_reads_and_takes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures.visit_as(monkeypatch, tmp_path / "visits", "viewer")
+    panel = loyalty.Panel(data, "en")
+    assert panel.frame._trouble.value == ""
+    figures.refused(panel.frame, panel._export, "Your role does not allow taking files away")
+    figures.refused(panel.frame, lambda: panel.frame._take_chart("time", panel.charts["time"], "csv"), "taking files")
+    figures.refused(panel.frame, panel.frame._views._save, "Your role does not allow changes")
+    panel.frame.language.value = "ru"
+    figures.refused(panel.frame, panel._export, "Ваша роль не позволяет")
 
 
 # ---------------------------------------------------------------- the page
@@ -186,7 +234,7 @@ def visit(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[brow
 
 @pytest.mark.browser
 @pytest.mark.skipif(browser.program() is None, reason="no chromium here; `make system` installs it")
-def test_a_marketer_reads_compares_and_downloads(visit: browser.Visit) -> None:
+def test_a_marketer_reads_compares_and_downloads(visit: browser.Visit, data: Path) -> None:
     page = visit.page
     page.get_by_role("heading", name="Would customers recommend us?").wait_for()
     ticks = "() => document.querySelectorAll('.js-plotly-plot')[1].layout.yaxis.ticktext.join()"
@@ -203,6 +251,13 @@ def test_a_marketer_reads_compares_and_downloads(visit: browser.Visit) -> None:
         page.get_by_role("button", name="Download the scores as CSV").click()
     saved = Path(waiting.value.path()).read_text(encoding="utf-8-sig")
     assert saved.splitlines()[0].startswith('"survey","kind","group","period","answers"')
+    # A chart's numbers and a table as they stand, both on record.
+    taken = figures.csv_of(figures.take_chart(page, 1, "csv"))
+    assert list(taken.columns)[-4:] == ["NPS, points", "item", "lower limit", "upper limit"] and len(taken) == 2
+    heads, *rows = figures.xlsx_of(figures.take_table(page, -1, "xlsx"))
+    assert heads[0] == "Customer" and len(rows) == 1
+    record = figures.on_record(data, 2)
+    assert record["action"].tolist() == ["export", "export"]
     page.get_by_role("button", name="Русский").click()
     page.wait_for_function("() => document.documentElement.lang === 'ru'")
     page.get_by_text("Порекомендуют ли нас клиенты?").wait_for()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import browser
+import figures
 import made_scores
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from crmlib import paths
 from crmlib.decisions import audiences, memberships
 from crmlib.serving import serve
 from crmlib.store import segment_sets, session, tables
-from crmlib.views import matrices_data, plots_matrices, product_matrices, texts
+from crmlib.views import chart_table, matrices_data, plots_matrices, product_matrices, texts
 from crmlib.views import matrices_words as words
 from crmlib.warehouse import build, schema
 
@@ -98,7 +100,8 @@ def test_each_measure_has_one_form(loaded: matrices_data.Loaded) -> None:
             assert (shown["value"] <= shown["high"] + 1e-9).all(), (by, measure)
             assert table.loc[table["hidden"], ["value", "low", "high"]].isna().all().all()
     few = matrices_data.table(loaded, "rfm", "penetration", within_days=30, next_only=False)
-    assert set(few.loc[few["hidden"], "segment"]) == {"at_risk", ""}
+    alone = few.groupby("segment")["hidden"].all()
+    assert set(alone.index[alone]) == {"at_risk", ""}
 
 
 def test_a_cell_is_one_sentence_in_both_languages(loaded: matrices_data.Loaded) -> None:
@@ -228,6 +231,48 @@ def test_a_named_view_and_the_address_choose_the_cell(data: Path) -> None:
     assert panel.row.value == panel.row.options[0][1]
 
 
+def test_every_figure_says_how_sure_it_is_and_where_it_comes_from(data: Path) -> None:
+    panel = product_matrices.Panel(data, "en")
+    for by in panel.loaded.rows:
+        panel.by.value = by
+        for _, measure in panel.measure.options:
+            panel.measure.value = measure
+            assert figures.check(panel.frame, origin="warehouse version 1") == {"matrix"}
+            table = chart_table.table(panel.chart.figure)
+            assert list(table.columns) == ["column", "row", "value", "low", "high"]
+            known = table.dropna()
+            assert len(known) and (known["low"] <= known["value"] + 1e-9).all(), (by, measure)
+            assert (known["value"] <= known["high"] + 1e-9).all(), (by, measure)
+            shown = panel.table["value"].notna().sum()
+            assert table["value"].notna().sum() == shown, "what is hidden on the page is hidden in the file"
+    panel.by.value = "rfm"
+    assert "segments rfm 1" in panel.chart.foot["lines"][0] and "model propensity 1" in panel.chart.foot["lines"][0]
+    panel.measure.value = "propensity"
+    assert "90% bounds" in panel.chart.foot["lines"][1]
+    assert any("between" in told for line in panel.chart.figure.data[0].hovertext for told in line)
+
+
+def test_a_viewer_reads_and_changes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures.visit_as(monkeypatch, tmp_path / "visits", "viewer")
+    panel = product_matrices.Panel(data, "en")
+    saved = len(audiences.saved(data))
+    figures.refused(panel.frame, panel._keep, "Your role does not allow changes")
+    assert len(audiences.saved(data)) == saved
+    figures.refused(panel.frame, lambda: panel._export("xlsx"), "Your role does not allow taking files away")
+    table = re.search(r'id="(t-[0-9a-f]+)"', panel.listing.value)
+    assert table is not None
+    figures.refused(panel.frame, lambda: panel.frame._take_table(table[1], "csv"), "taking files away")
+
+
+@pytest.mark.parametrize(
+    "point", [{"x": None, "y": 0}, {"x": 10**9, "y": 0}, {"x": 0, "y": -1}, {"x": "<b>", "y": [1]}]
+)
+def test_a_click_beside_the_matrix_is_said_in_words(data: Path, point: dict[str, Any]) -> None:
+    panel = product_matrices.Panel(data, "en")
+    panel._clicked(point)
+    assert "There is no such cell; choose another." in panel.frame._trouble.value
+
+
 # ---------------------------------------------------------------- the page
 
 
@@ -297,6 +342,14 @@ def test_click_keyboard_audience_download_and_language(visit: browser.Visit, dat
     with session.session(data) as store:
         record = store.scalars(sa.select(tables.Export)).one()
     assert (record.purpose, record.content["by"], record.rows) == ("product matrices", "region", 8)
+    # The numbers of the chart and the table of the largest cells.
+    taken = figures.csv_of(figures.take_chart(page, 0, "csv"))
+    assert list(taken.columns) == ["column", "row", "value", "lower limit", "upper limit"]
+    assert set(taken["row"]) == set(REGIONS) and len(taken) == 8
+    heads, *rows = figures.xlsx_of(figures.take_table(page, 0, "xlsx"))
+    assert heads[:2] == ("Region", "Product") and rows[0][0] in REGIONS
+    contents = figures.on_record(data, 3)["content"]
+    assert [one["rows"] for one in contents] == [len(rows), 8, 8]
     page.get_by_role("button", name="Русский").click()
     page.wait_for_function("() => document.documentElement.lang === 'ru'")
     page.get_by_text("Самые большие ячейки").wait_for()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import figures
 import made_retention
 import numpy as np
 import pandas as pd
@@ -18,11 +19,12 @@ import pytest
 import sqlalchemy as sa
 
 from crmlib.decisions import retention, watermarks, work_list
-from crmlib.errors import NotFoundError
+from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.models.churn import definitions
 from crmlib.runs import retention_jobs
 from crmlib.runs.stages import Stages
-from crmlib.store import session, tables
+from crmlib.serving import serve
+from crmlib.store import audit, session, tables
 from crmlib.views import (
     plots_retention,
     retention_about,
@@ -30,7 +32,6 @@ from crmlib.views import (
     retention_lists,
     retention_summary,
     retention_watchlist,
-    serve,
     texts,
 )
 from crmlib.views import retention_words as words
@@ -265,7 +266,10 @@ def test_a_choice_without_risks_says_so_and_still_tells_about_its_customer(data:
         "else it is lost where the axes were logarithmic"
     )
     assert "Drawn are" not in panel.titles["map"].value
-    assert f"Customer {panel.rows['customer_id'].iloc[0]}" in panel.about.value
+    assert "Click a point, or type a number" in panel.about.value
+    name = str(panel.rows["customer_id"].iloc[0])
+    panel.customer.value = name
+    assert f"Customer {name}" in panel.about.value and panel.frame._trouble.value == ""
     assert '"showticklabels":false' in panel.charts["decisions"].spec.replace(" ", "")
 
 
@@ -300,6 +304,7 @@ def test_without_past_campaigns_the_page_says_what_is_missing(tmp_path: Path) ->
     assert panel.frame._trouble.value == ""
     assert "What a contact saves is unknown" in panel.frame._head.value
     assert "No past campaign with a control group" in panel.charts["effects"].spec
+    panel.customer.value = str(panel.rows["customer_id"].iloc[0])
     assert "Break-even (call): pays if it prevents at least" in panel.about.value
     panel.frame.language.value = "ru"
     assert panel.frame._trouble.value == ""
@@ -331,7 +336,7 @@ def test_a_choice_of_nobody_is_said_in_words(data: Path) -> None:
     panel.loaded = dataclasses.replace(panel.loaded, table=panel.loaded.table.iloc[:0]) if panel.loaded else None
     panel._filtered()
     assert panel.frame._trouble.value == ""
-    assert "Nobody fits this choice" in panel.charts["map"].spec and "Nobody fits this choice" in panel.about.value
+    assert "Nobody fits this choice" in panel.charts["map"].spec
     assert panel.lists.csv.disabled
 
 
@@ -365,6 +370,55 @@ def test_lists_leave_with_their_provenance_a_mark_and_without_those_not_permitte
     assert "No action reaches anybody of this choice" in panel.frame._trouble.value
 
 
+def test_every_figure_says_how_sure_it_is_and_where_it_comes_from(data: Path) -> None:
+    panel = retention_watchlist.Panel(data, "en")
+    shown = {"map", "decisions", "effects", "calibration"}
+    assert figures.check(panel.frame, origin="warehouse version 1") == shown
+    assert "model retention 1" in panel.charts["map"].foot["lines"][0]
+    assert "model churn 1" in panel.charts["calibration"].foot["lines"][0]
+    assert "No interval: departures" in panel.tiles.value
+    panel.frame.language.value = "ru"
+    assert figures.check(panel.frame, origin="версия хранилища 1") == shown
+
+
+def test_nobody_is_told_about_before_it_is_on_record(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = retention_watchlist.Panel(data, "en")
+    name = str(panel.rows["customer_id"].iloc[7])
+    assert "Click a point" in panel.about.value and "<h2>Customer" not in panel.about.value
+    about = {"newest": None, "customer_id": name}
+    panel.customer.value = name
+    panel.risk.value = 1.0
+    panel.frame.language.value = "ru"
+    assert audit.entries(data, **about)["action"].tolist() == ["look"]
+    panel._clicked({"customdata": ["<script>" * 40, "x"]})
+    assert "среди тех" in panel.frame._trouble.value and len(panel.frame._trouble.value) < 500
+
+    def lost(*_: object, **__: object) -> int:
+        raise EnvironmentFault("the audit log could not be written")
+
+    monkeypatch.setattr(audit, "record", lost)
+    panel.customer.value = name
+    assert "could not be written" in panel.frame._trouble.value and name not in panel.about.value
+
+
+def test_who_may_not_takes_neither_lists_nor_contact_details(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures.visit_as(monkeypatch, tmp_path / "visits", "viewer")
+    panel = retention_watchlist.Panel(data, "en")
+    for which in (retention_lists.CUSTOMERS, retention_lists.TASKS):
+        figures.refused(
+            panel.frame, lambda which=which: panel._export(which, "csv", details=False), "taking files away"
+        )
+    figures.visit_as(monkeypatch, tmp_path / "visits", "marketer", name="mia")
+    panel = retention_watchlist.Panel(data, "en")
+    full = lambda: panel._export(retention_lists.CUSTOMERS, "csv", details=True)  # noqa: E731
+    figures.refused(panel.frame, full, "does not show names and contact details")
+    panel._export(retention_lists.CUSTOMERS, "csv", details=False)
+    entry = audit.entries(data, newest=1).iloc[0]
+    assert (entry["actor"], entry["role"], entry["action"]) == ("mia (dashboard)", "marketer", "export")
+
+
 # ---------------------------------------------------------------- the page
 
 
@@ -388,6 +442,10 @@ def visit(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[brow
 @pytest.mark.parametrize("_", [pytest.param(None, marks=in_browser)])
 def test_click_filter_list_download_and_language(visit: browser.Visit, loaded: retention_data.Loaded, _: Any) -> None:
     page = visit.page
+    taken = figures.csv_of(figures.take_chart(page, 2, "csv"))
+    assert len(taken) == len(retention_summary.measured(loaded))
+    assert len(figures.xlsx_of(figures.take_table(page, 0, "xlsx"))) == retention_lists.ROWS + 1
+    assert figures.on_record(loaded.data, 2)["action"].tolist() == ["export", "export"]
     assert page.title() == "Retention watchlist"
     # A real click on the point of a customer tells about that one.
     target = retention_data.points(loaded.table).iloc[0]

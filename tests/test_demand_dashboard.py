@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import browser
+import figures
 import made_forecasts
 import pytest
 
@@ -47,6 +48,10 @@ def test_a_planner_looks_overrides_tries_and_downloads(visit: browser.Visit, dat
     page.get_by_role("heading", name="Milk <b>1 l</b> · North").wait_for()
     assert '"forecast"' in page.evaluate(SERIES) and '"override"' not in page.evaluate(SERIES)
 
+    taken = figures.csv_of(figures.take_chart(page, 0, "csv"))
+    assert "forecast" in set(taken.iloc[:, 0]) and len(taken) > 8
+    assert figures.on_record(data, 1)["action"].tolist() == ["export"]
+
     page.get_by_role("button", name="Override the forecast", exact=True).click()
     page.get_by_text("without a reason nobody can learn from it").wait_for()
     # By keyboard: the number, then the reason, then the button.
@@ -65,6 +70,7 @@ def test_a_planner_looks_overrides_tries_and_downloads(visit: browser.Visit, dat
     saved = Path(waiting.value.path()).read_text(encoding="utf-8-sig").splitlines()
     assert saved[0].startswith('"level","series_id","product_id"') and len(saved) == 9 and ",512.0," in saved[1]
 
+    assert len(figures.xlsx_of(figures.take_table(page, 0, "xlsx"))) == 2, "the override, below its heading"
     page.get_by_role("button", name="Withdraw").click()
     page.get_by_text("The override was withdrawn").wait_for()
     page.wait_for_function(f"() => !({SERIES})().includes('\"override\"')")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 
+import figures
 import made_forecasts
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ import pytest
 from crmlib.decisions import promotion_plan
 from crmlib.errors import NotFoundError
 from crmlib.models.demand import methods
-from crmlib.store import overrides, score_sets
+from crmlib.store import audit, overrides, score_sets
 from crmlib.views import demand, demand_data, demand_parts, demand_what_if, plots_demand, texts
 from crmlib.views import demand_words as words
 
@@ -422,11 +424,79 @@ def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
     panel._asked({"level": "product_region_week", "series": "milk/North"})
     assert trouble(panel) == ""
     assert "run `crm effects`" in panel.trying.told.value and panel.trying.chart.layout.display == "none"
-    assert "found 0 plans, need 1" in panel.notes["plans"].value and panel.charts["plans"].layout.display == "none"
+    assert "Found 0, needed 1." in panel.notes["plans"].value and panel.charts["plans"].layout.display == "none"
     panel.step.value = "month"
     assert (
         "one level only" in panel.notes["hierarchy"].value and "Nothing has been compared" in panel.notes["added"].value
     )
+
+
+def test_every_figure_says_how_sure_it_is_and_where_it_comes_from(data: Path) -> None:
+    panel = demand.Panel(data, "en")
+    panel._asked({"level": "product_region_week", "series": "milk/North"})
+    shown = {"path", "errors", "added", "plans", "hierarchy", "what_if"}
+    assert figures.check(panel.frame, origin="warehouse version 1") == shown
+    assert "model demand 1" in panel.frame._head.value and "model price_effects 1" in panel.frame._head.value
+    steps = pd.DataFrame({"step": ["naive", "statistical"], "low": [np.nan, -0.031], "high": [np.nan, 0.002]})
+    told = demand_parts._sure_steps(EN, steps, {"naive": "as a year ago", "statistical": "forecast"})
+    assert told == "<p>95% intervals of the change: forecast: −3.1 to +0.2 points.</p>"
+    panel.frame.language.value = "ru"
+    assert figures.check(panel.frame, origin="версия хранилища 1") == shown
+
+
+def test_who_may_not_neither_overrides_nor_withdraws_nor_takes(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = demand.Panel(own, "en")
+    panel.overriding.reason.value = "a big order"
+    panel.overriding.put.click()
+    assert len(overrides.in_force(own)) == 1
+    figures.visit_as(monkeypatch, own / "visits", "viewer")
+    panel = demand.Panel(own, "en")
+    panel.overriding.reason.value = "another"
+    for handler in (panel.overriding._put, panel.overriding._withdraw):
+        figures.refused(panel.frame, handler, "does not allow changes")
+    assert len(overrides.in_force(own)) == 1
+    for name in ("series", "level"):
+        figures.refused(panel.frame, lambda name=name: panel._export(name), "does not allow taking files away")
+
+
+def test_one_customers_demand_is_on_record_once_and_named_in_no_other_entry(own: Path) -> None:
+    panel = demand.Panel(own, "en")
+    assert panel.loaded is not None
+    rows = panel.loaded.forecast[panel.loaded.forecast["level"] == "product_region_week"]
+    rows = rows.assign(level="customer_product_week", customer_id="C7", region="", series_id="C7/" + rows["product_id"])
+    more = pd.concat([panel.loaded.forecast, rows.drop_duplicates(["series_id", "period"])], ignore_index=True)
+    panel.loaded = dataclasses.replace(panel.loaded, forecast=more)
+    panel._asked({"level": "customer_product_week", "series": "C7/milk"})
+    assert chosen_of(panel) == ("customer_product_week", "C7/milk") and trouble(panel) == ""
+    panel.years.value = 2
+    panel._export("series")
+    found = audit.entries(own, newest=None)
+    assert found["action"].tolist() == ["export", "look"]
+    assert found["subject"].iloc[1] == audit.pseudonym(own, "C7")
+    assert not any("C7" in json.dumps(one) for one in found["content"])
+
+
+def test_what_the_job_could_not_make_and_noted_is_said_in_both_languages(data: Path) -> None:
+    parts = ("plans", "errors:total_week", "value_added:x", "coherence:week", "intervals:week", "levels:week", "weeks")
+    for part in (*parts, "month"):
+        assert words.lacking(EN, part, "x: found 1,200 rows, need 2; y").endswith("Found 1,200, needed 2.")
+        assert words.lacking(RU, part, "no numbers").isascii() is False
+    assert words.lacking(EN, "month", "") == "No forecast could be made by month."
+    noted = [{"code": "treatment", "chosen": "opening", "errors": {}}]
+    noted += [{"code": "intervals_lent", "kind": "short", "series": 21}, {"code": "no_plans", "series": 3}]
+    told = [words.note(EN, one) for one in noted]
+    assert told[0].startswith("Open and closed days were taken out") and told[2] == ""
+    assert told[1].startswith("21 of the series with a short history had too few errors of their own")
+    assert words.note(RU, noted[1]).startswith("У 21 из рядов с короткой историей")
+    loaded = demand_data.load(data)
+    kept = pd.DataFrame({"step": "week", "code": "treatment", "parameters": [json.dumps(noted[0])]})
+    loaded = dataclasses.replace(
+        loaded, tables={**loaded.tables, "notes": kept}, missing={"intervals:week": "too few", "weeks": "no"}
+    )
+    chosen = loaded.choose("week", MILK, NORTH)
+    shown = demand_parts.parts(EN, loaded, chosen, years=1, overrides=overrides.table(data))["path"].note
+    assert "Open and closed days were taken out" in shown and "check the width of the intervals" in shown
+    assert "weeks they follow" not in shown, "that is of days"
 
 
 def test_contracts_of_a_bank_are_counted_as_contracts(tmp_path: Path) -> None:

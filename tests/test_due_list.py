@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import browser
+import figures
 import made_replenishment
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from crmlib.runs import replenishment_jobs
 from crmlib.runs.stages import Stages
 from crmlib.serving import serve
+from crmlib.store import audit
 from crmlib.views import due_list, due_list_data, due_list_words, plots_due_list, texts
 
 EN, RU = texts.speak("en"), texts.speak("ru")
@@ -54,8 +56,10 @@ def test_tables_links_and_proposals_say_what_was_saved(data: Path) -> None:
     assert (
         "no consent to be contacted" in panel.notes["left"].value and "no representative" in panel.notes["left"].value
     )
+    assert "Choose an outlet to see what to deliver." in panel.notes["orders"].value
+    assert len(panel.outlet.options) == 1 + made_replenishment.SHOPS
+    panel.outlet.value = panel.outlet.options[1][1]
     assert "Order by 1 January 2026 for the delivery on 2 January 2026" in panel.notes["orders"].value
-    assert len(panel.outlet.options) == made_replenishment.SHOPS
     assert "it is not what a visit adds" in panel.titles["days"].value
     assert "Shop <b>" not in panel.plan.table.value
     exported = due_list_data.exported(loaded, panel.rows)
@@ -70,6 +74,37 @@ def test_an_export_is_written_and_recorded(data: Path) -> None:
     written = sorted((data / "exports").glob("due-list-*.csv"))[-1].read_text(encoding="utf-8-sig")
     assert written.splitlines()[0].startswith('"employee_id","region","week","visit_on","stop","customer_id"')
     assert "rows saved as due-list-" in panel.frame._trouble.value
+
+
+def test_every_figure_says_how_sure_it_is_and_where_it_comes_from(data: Path) -> None:
+    panel = due_list.Panel(data, "en")
+    assert figures.check(panel.frame, origin="warehouse version 1") == {"days", "map", "calibration"}
+    assert "model replenishment 1" in panel.frame._head.value and "model orders 1" in panel.frame._head.value
+    assert "No interval: what is due is chance" in panel.tiles.value
+    panel.frame.language.value = "ru"
+    assert figures.check(panel.frame, origin="версия хранилища 1") == {"days", "map", "calibration"}
+
+
+def test_the_orders_of_an_outlet_show_once_the_look_at_its_customer_is_on_record(data: Path) -> None:
+    panel = due_list.Panel(data, "en")
+    assert panel.outlet.value == "" and panel.loaded is not None
+    outlet = panel.outlet.options[1][1]
+    due = panel.loaded.due
+    customer = str(due.loc[due["outlet_id"] == outlet, "customer_id"].iloc[0])
+    before = len(audit.entries(data, newest=None, customer_id=customer))
+    panel.outlet.value = outlet
+    panel.frame.language.value = "ru"
+    panel.week.value = panel.week.options[1][1]
+    found = audit.entries(data, newest=None, customer_id=customer)
+    assert len(found) == before + 1 and found.iloc[0]["action"] == "look"
+    assert "crm-table" in panel.notes["orders"].value
+
+
+def test_who_may_not_takes_no_list_away(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures.visit_as(monkeypatch, tmp_path / "visits", "operator")
+    panel = due_list.Panel(data, "en")
+    figures.refused(panel.frame, lambda: panel._export("csv"), "does not allow taking files away")
+    figures.refused(panel.frame, lambda: panel.frame._take_chart("days", panel.charts["days"], "xlsx"), "taking files")
 
 
 def test_pictures_hold_every_visit(data: Path) -> None:
@@ -134,9 +169,13 @@ def visit(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[brow
 
 @pytest.mark.browser
 @pytest.mark.skipif(browser.program() is None, reason="no chromium here; `make system` installs it")
-def test_a_representative_finds_the_day_and_takes_the_list_along(visit: browser.Visit) -> None:
+def test_a_representative_finds_the_day_and_takes_the_list_along(visit: browser.Visit, data: Path) -> None:
     page = visit.page
     page.get_by_role("heading", name="Whom to visit, and why").wait_for()
+    loaded = due_list_data.load(data)
+    assert len(figures.csv_of(figures.take_chart(page, 0, "csv"))) == loaded.visits["visit_on"].nunique()
+    assert len(figures.xlsx_of(figures.take_table(page, 0, "xlsx"))) > 1
+    assert figures.on_record(data, 2)["action"].tolist() == ["export", "export"]
     # By keyboard: the first representative.
     page.locator(".crm-controls select").first.focus()
     page.keyboard.press("ArrowDown")

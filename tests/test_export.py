@@ -101,7 +101,7 @@ def test_without_a_record_there_is_no_file(tmp_path: Path) -> None:
         store.execute(sa.text(trigger))
         store.commit()
     with pytest.raises(
-        EnvironmentFault, match=r"could not be recorded in the store \(disk is full\), so it was not made"
+        EnvironmentFault, match=r"could not be written to the store \(disk is full\), so nothing was done"
     ):
         made(tmp_path)
     assert list((tmp_path / "exports").iterdir()) == []

@@ -30,6 +30,7 @@ from crmlib.views import (
     panels,
     product_matrices,
     retention_watchlist,
+    runs_board,
 )
 
 
@@ -69,6 +70,10 @@ def _drive(panel: Any) -> None:
     panel.employee.value = next(value for _, value in panel.employee.options if value != panel.employee.value)
 
 
+def _look_back(panel: Any) -> None:
+    panel.days.value = 30
+
+
 def _watch(panel: Any) -> None:
     panel.decision.value = next(value for _, value in panel.decision.options if value != panel.decision.value)
 
@@ -84,6 +89,7 @@ CHOICES: dict[str, tuple[Callable[[Path], Any], Callable[[Any], None]]] = {
     "offer_desk": (lambda data: offer_desk.Panel(data, "", "en"), _serve),
     "product_matrices": (lambda data: product_matrices.Panel(data, "en"), _cell),
     "retention_watchlist": (lambda data: retention_watchlist.Panel(data, "en"), _watch),
+    "runs": (lambda data: runs_board.Panel(data, "en"), _look_back),
 }
 
 

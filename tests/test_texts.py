@@ -13,18 +13,18 @@ from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crmlib import views
+from crmlib import serving, views
 from crmlib.errors import UsageError
 from crmlib.views import texts
 
-FOLDER = Path(views.__file__).parent
+FOLDERS = (Path(views.__file__).parent, Path(serving.__file__).parent)
 EN, RU = texts.speak("en"), texts.speak("ru")
 
 
 def used() -> set[str | tuple[str, str]]:
     """The texts in the source of the views: singular, or the pair of plural forms."""
     found: set[str | tuple[str, str]] = set()
-    for path in FOLDER.rglob("*.py"):
+    for path in (file for folder in FOLDERS for file in folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue

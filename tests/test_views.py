@@ -22,7 +22,7 @@ from crmlib.decisions import call_list
 from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
 from crmlib.serving import serve
 from crmlib.store import session, tables
-from crmlib.views import campaign_targeting, chart, listing, plots, targeting
+from crmlib.views import campaign_targeting, chart, listing, plots, targeting, targeting_prepared
 from crmlib.warehouse import build
 from crmlib.warehouse.company_policy import ContactPolicy
 
@@ -157,14 +157,17 @@ def test_choice_agrees_with_the_call_list(kept: Path) -> None:
 def test_reasons_are_counted_for_every_cutoff(kept: Path) -> None:
     loaded = targeting.load(kept)
     choice = targeting.choose(loaded, "deposit", None)
-    by_customer = dict(zip(choice.reasons["customer_id"], choice.reasons["reasons"], strict=True))
+    by_customer = {row.customer_id: targeting_prepared.reasons(row.reasons) for row in choice.ranked.itertuples()}
     for number in (0, 1, 7, len(choice.ranked)):
         first = [by_customer.get(one, []) for one in choice.ranked["customer_id"].head(number)]
         assert choice.explained[number] == sum(bool(one) for one in first)
         for column, example in enumerate(choice.kinds):
-            wanted = targeting.kind(example)
-            has = [any(targeting.kind(code) == wanted and targeting.speaks_for(code) for code in one) for one in first]
-            assert choice.counts[number, column] == sum(has)
+            wanted = targeting_prepared.kind(example)
+            has = [
+                any(targeting_prepared.kind(code) == wanted and targeting_prepared.speaks_for(code) for code in one)
+                for one in first
+            ]
+            assert choice.counts(number)[column] == sum(has)
 
 
 def test_the_contact_policy_is_asked_again_before_a_list_is_released(kept: Path) -> None:

@@ -1,10 +1,11 @@
-"""The one way customer data leave the workbench: formula-safe, with the record written before the file is released."""
+"""The one way data leave the workbench: formula-safe, in the audit log before the file or picture is released."""
 
 from __future__ import annotations
 
 import csv
 import datetime as dt
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -13,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from crmlib.decisions import watermarks
 from crmlib.errors import DataError, EnvironmentFault, UsageError
-from crmlib.store import session, tables
+from crmlib.store import audit, tables
 from crmlib.warehouse import schema
 
 FORMATS = ("csv", "xlsx")
@@ -40,12 +41,16 @@ def export(
     format: str = "csv",
     permitted: pd.DataFrame | None = None,
     watermark: bool = False,
+    role: str = "",
 ) -> Path:
     """Write a table below ``data/exports`` and return the file; who took what and why is on record before.
 
+    The record is a row of the store's exports and an entry "export" of the audit log, written as one; the entry holds
+    the number of that row, what and how much was taken, and a checksum of the row's ``content``.
+
     In: ``table`` any columns; text that a spreadsheet could take for a formula gets an apostrophe, numbers stay
-    numbers; ``content`` what it is (product, cut-off, versions), ``now`` the UTC time, ``name`` the beginning of the
-    file's name; ``format`` "csv" (UTF-8 with BOM, all text quoted) or "xlsx". A table with contact details (columns
+    numbers; ``actor`` and ``role`` who takes it; ``content`` what it is (product, cut-off, versions), ``now`` the UTC
+    time, ``name`` the beginning of the file's name; ``format`` "csv" (UTF-8 with BOM, all text quoted) or "xlsx". A table with contact details (columns
     whose sensitivity in the schema is "contact") needs ``permitted`` (customer_id and channel, see
     ``call_list.permitted``), and each of its rows must be in it. With ``watermark`` one made-up row is put among the
     others: its customer_id (``watermarks.MARK``) and all its details are of nobody, and the record's content says which
@@ -78,21 +83,51 @@ def export(
             checksum=checksum,
             file=target.relative_to(data).as_posix(),
         )
-        with session.session(data) as store:
-            store.add(record)
-            store.commit()
+        _record(data, record, role=role)
         part.rename(target)
     except OSError as error:
         raise EnvironmentFault(
             f"{folder}: the export could not be written ({error.strerror or error}); free some space or get the right to write there"
         ) from error
-    except sa.exc.DatabaseError as error:
-        raise EnvironmentFault(
-            f"the export could not be recorded in the store ({error.orig}), so it was not made; mend the store and try again"
-        ) from error
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def picture(data: Path, *, actor: str, role: str, purpose: str, content: dict[str, Any], now: dt.datetime) -> None:
+    """Enter in the audit log that a chart is taken away as a picture; call it before the picture is released.
+
+    In: ``actor`` and ``role`` who takes it, ``content`` which chart of which dashboard and the versions behind it; a
+    chart shows aggregates only, so there is no file and no consent to check.
+
+    Raises UsageError for an empty actor or purpose, DataError for content that names personal columns, EnvironmentFault
+    where it cannot be recorded.
+    """
+    _check_words(actor, purpose)
+    audit.record(data, actor=actor, role=role, action="picture", now=now, content={"purpose": purpose, **content})
+
+
+def _record(data: Path, record: tables.Export, *, role: str) -> None:
+    """Enter an export in the store and in the audit log, both or none."""
+    with audit.writing(data) as log:
+        with Session(bind=log.connection) as store:
+            store.add(record)
+            store.flush()
+            content = {
+                "export": record.export_id,
+                "purpose": record.purpose,
+                "file": record.file,
+                "rows": record.rows,
+                "checksum": record.checksum,
+                "content_checksum": content_checksum(record.content),
+            }
+        who = {"actor": record.actor, "role": role}
+        audit.add(log, **who, action="export", now=record.requested_at, content=content)
+
+
+def content_checksum(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of an export's content, by which the audit log shows whether the store's row was changed."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def safe_text(value: str) -> str:
@@ -107,11 +142,15 @@ def safe_text(value: str) -> str:
 def _check_request(format: str, actor: str, purpose: str, name: str) -> None:
     if format not in FORMATS:
         raise UsageError(f"format is {format!r}; use {' or '.join(FORMATS)}")
+    _check_words(actor, purpose)
+    if not re.fullmatch(r"[\w-]{1,80}", name):
+        raise UsageError(f"name is {name!r}; use up to 80 letters, digits, - and _")
+
+
+def _check_words(actor: str, purpose: str) -> None:
     for parameter, value in (("actor", actor), ("purpose", purpose)):
         if not value.strip():
             raise UsageError(f"{parameter} is empty; an export is recorded with who takes it and why")
-    if not re.fullmatch(r"[\w-]{1,80}", name):
-        raise UsageError(f"name is {name!r}; use up to 80 letters, digits, - and _")
 
 
 def _check_consent(table: pd.DataFrame, permitted: pd.DataFrame | None) -> None:

@@ -11,13 +11,13 @@ import pandas as pd
 import scipy.sparse as sp
 import sqlalchemy as sa
 
-from crmlib.decisions import call_list, customer_facts, eligibility, proportions
+from crmlib.decisions import call_list, customer_facts, eligibility, matrices_hidden, proportions, small_cells
 from crmlib.errors import DataError, UsageError
 from crmlib.warehouse import schema
 from crmlib.warehouse.company import Company
 from crmlib.warehouse.snapshot import Snapshot, Warehouse
 
-FEWEST = 10
+FEWEST = small_cells.SMALLEST
 """Cells of fewer customers are hidden: they would say something about persons, and little about anything else."""
 
 COULD_TAKE = (
@@ -62,8 +62,9 @@ def product_segment(
     segment and product: customers, holders, penetration with low and high (Wilson, 95%); with scores also candidates
     (scored and eligible), propensity (their mean probability, low and high the means of their own bounds), contacts
     (candidates who may be contacted and are worth it), cost_minor and expected_profit_minor (sum of probability × margin
-    − cost over them, in minor units, with low and high); hidden and scores_hidden (fewer than ``FEWEST`` customers or
-    candidates, or what would give such a cell away: the numbers are missing).
+    − cost over them, in minor units, with low and high). hidden, holders_hidden, scores_hidden and contacts_hidden say
+    where numbers are missing: fewer than ``FEWEST`` customers, holders, candidates or contacts, or as few others in the
+    segment, or what would give such a cell away.
 
     Raises what ``prepare`` and ``of_segments`` raise.
     """
@@ -121,29 +122,21 @@ def of_segments(known: Known, members: pd.DataFrame) -> pd.DataFrame:
     out["penetration"] = out["holders"] / out["customers"]
     out["penetration_low"], out["penetration_high"] = proportions.wilson(out["holders"], out["customers"])
     apart = bool((of.sum(axis=1) <= 1).all())
-    out["hidden"] = _few(out["customers"], len(names), apart=apart)
+    hidden = np.repeat(matrices_hidden.groups(customers, apart=apart)[:, None], len(known.products), axis=1)
+    held = matrices_hidden.parts(counts["customers"], counts["holders"], hidden=hidden, apart=apart)
+    out["hidden"] = hidden.ravel()
+    out["holders_hidden"] = matrices_hidden.both_ways(held, names, known.products).ravel()
     if known.pairs is not None:
-        out = pd.concat([out, _worth(known, known.pairs, of)], axis=1)
-        out["scores_hidden"] = _few(out["candidates"], len(names), apart=apart)
+        worth = _worth(known, known.pairs, of)
+        candidates, contacts = (worth[name].to_numpy().reshape(hidden.shape) for name in ("candidates", "contacts"))
+        few = matrices_hidden.parts(counts["customers"], candidates, hidden=hidden, apart=apart) | (candidates == 0)
+        out = pd.concat([out, worth], axis=1)
+        out["scores_hidden"] = few.ravel()
+        out["contacts_hidden"] = matrices_hidden.parts(candidates, contacts, hidden=few, apart=apart).ravel()
+        unpriced = ~np.asarray(known.priced)
+        money = [name for name in worth if str(name).endswith("_minor")]
+        out = _blank(out, ["contacts", *map(str, money)], pd.Series(np.tile(unpriced, len(names))))
     return _hide(out)
-
-
-def _few(counts: pd.Series, rows: int, *, apart: bool) -> np.ndarray:
-    """Return which cells to hide: those of too few customers, and what would give them away.
-
-    Where no customer is in two rows (``apart``) the rows add up to a total that other rows show, too. So in each column
-    the smallest other cells are hidden as well, until those hidden hold ``FEWEST`` customers together, or nobody.
-    """
-    table = counts.to_numpy().reshape(rows, -1)
-    hidden = table < FEWEST
-    if apart:
-        for column in range(table.shape[1]):
-            own = table[:, column]
-            for row in np.argsort(own, kind="stable"):
-                if not 0 < own[hidden[:, column]].sum() < FEWEST:
-                    break
-                hidden[row, column] = True
-    return np.asarray(hidden.ravel())
 
 
 def cross_product(
@@ -161,8 +154,8 @@ def cross_product(
     takers open a holding of it in (as_of, as_of + within_days], by all that ``wh`` knows. With ``next_only`` only what
     a customer took first counts. Out, a row a pair: holds, takes, customers (holders of the one who could take the
     other), takers, rate with low and high (Wilson, 95%); base_customers, base_takers, base_rate (of all who could
-    take it), lift (rate over base rate) with low and high (``proportions.lift``); hidden (fewer than ``FEWEST`` customers,
-    or as few who could take the other without holding the one).
+    take it), lift (rate over base rate) with low and high (``proportions.lift``); hidden (fewer than ``FEWEST`` customers
+    or takers, or as few who did not take it, or did without holding the one: ``matrices_hidden.crossed``).
 
     Raises UsageError for ``within_days`` below 1, DataError where the records end before the last of these days.
     """
@@ -198,11 +191,11 @@ def cross_product(
     out["base_rate"] = out["base_takers"] / out["base_customers"]
     lifts = proportions.lift(out["takers"], out["customers"], out["base_takers"], out["base_customers"])
     out["lift"], out["lift_low"], out["lift_high"] = lifts
-    others = out["base_customers"] - out["customers"]  # who do not hold the one: the total would give them away
-    out["hidden"] = (out["customers"] < FEWEST) | ((others > 0) & (others < FEWEST))
+    out["hidden"] = matrices_hidden.crossed(out)
     columns = ["customers", "takers", "rate", "rate_low", "rate_high", "lift", "lift_low", "lift_high"]
     out = _blank(out, columns, out["hidden"])
-    return _blank(out, ["base_customers", "base_takers", "base_rate"], out["base_customers"] < FEWEST)
+    few = (out["base_customers"] < FEWEST) | out["base_takers"].between(1, FEWEST - 1)
+    return _blank(out, ["base_customers", "base_takers", "base_rate", *columns[-3:]], few)
 
 
 def _read(snapshot: Snapshot, products: Sequence[str] | None, rules: pd.DataFrame | None) -> Known:
@@ -261,12 +254,7 @@ def _worth(known: Known, pairs: pd.DataFrame, of: sp.csr_array) -> pd.DataFrame:
     out["cost_minor"] = total(pairs["cost"].to_numpy(), worth)
     for suffix in bounds.values():
         out[f"expected_profit{suffix}_minor"] = total(pairs[f"profit{suffix}"].to_numpy(), worth)
-    table = pd.DataFrame(out)
-    money = ["contacts", *[name for name in out if name.endswith("_minor")]]
-    assert known.priced is not None
-    unpriced = np.tile(~known.priced, len(table) // len(known.priced))
-    few = table["contacts"].between(1, FEWEST - 1)  # sums over so few would tell about persons
-    return _blank(table, money, few | unpriced)
+    return pd.DataFrame(out)
 
 
 def _scored(base: Known, scores: pd.DataFrame) -> pd.DataFrame:
@@ -328,13 +316,14 @@ def _long(rows: Sequence[str], products: Sequence[str], matrices: dict[str, np.n
 def _hide(table: pd.DataFrame) -> pd.DataFrame:
     """Take the numbers out of cells of too few customers."""
     names = [str(name) for name in table]
-    told = ["customers", "holders", *[name for name in names if name.startswith("penetration")]]
-    out = _blank(table, told, table["hidden"])
+    out = _blank(table, ["customers"], table["hidden"])
+    told = ["holders", *[name for name in names if name.startswith("penetration")]]
+    out = _blank(out, told, table["holders_hidden"])
     if "scores_hidden" not in table:
         return out
-    few = table["scores_hidden"] | table["hidden"]
-    money = [name for name in names if name.startswith("propensity") or name.endswith("_minor")]
-    return _blank(out, ["candidates", "contacts", *money], few).assign(scores_hidden=few)
+    chances = ["candidates", *[name for name in names if name.startswith("propensity")]]
+    out = _blank(out, chances, table["scores_hidden"])
+    return _blank(out, ["contacts", *[name for name in names if name.endswith("_minor")]], table["contacts_hidden"])
 
 
 def _blank(table: pd.DataFrame, columns: Sequence[str], where: pd.Series) -> pd.DataFrame:

@@ -8,26 +8,18 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import importlib
+import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from crmlib.errors import UsageError
-from crmlib.runs import clock
+from crmlib.runs import clock, commands_audit, commands_backup, commands_schedule, commands_users
+from crmlib.runs.command import Command
 from crmlib.runs.stages import Stages, shown, size
 
 # ruff: noqa: PLC0415
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command: its name, one line of help, the function that adds its arguments and the one that runs it."""
-
-    name: str
-    help: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace, Path], int | None]
 
 
 def _moment(text: str) -> dt.datetime:
@@ -60,6 +52,16 @@ def _port(text: str) -> int:
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port; give a number from 1 to 65535")
     return value
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(text)
+    return value
+
+
+_object.__name__ = "JSON object"  # what argparse calls it when it refuses
 
 
 def _load_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,11 +130,20 @@ def _versions(given: argparse.Namespace, data: Path) -> None:
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as-of", metavar="DATE", help="as known on this day (default: the last record)")
     parser.add_argument("--columns", action="store_true", help="every column, not only a line per table")
+    parser.add_argument(
+        "--alarm", action="store_true", help="raise and send alerts for tables without new data and jobs that are late"
+    )
 
 
 def _check(given: argparse.Namespace, data: Path) -> None:
-    from crmlib.runs import jobs
+    from crmlib.runs import alert_settings, daily_check, jobs
+    from crmlib.views import alert_words
 
+    if given.alarm:
+        found = daily_check.check(data, alert_settings.read(data), clock.now())
+        paragraphs = [alert_words.paragraph(one.code, one.content) for one in found]
+        print("\n\n".join(paragraphs) if paragraphs else "nothing is stale and nothing is late")
+        return
     jobs.check(data, as_of=given.as_of, columns=given.columns)
 
 
@@ -262,6 +273,8 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="may be given several times"
     )
+    parser.add_argument("--values", type=_object, default={}, metavar="JSON", help="parameters as one JSON object")
+    parser.add_argument("--report", action="store_true", help="also make an HTML page of it, without code")
 
 
 def _run(given: argparse.Namespace, data: Path) -> None:
@@ -270,19 +283,31 @@ def _run(given: argparse.Namespace, data: Path) -> None:
     path = given.notebook
     if not path.exists() and path.parent == Path():
         path = servers.project_folder("notebooks") / path.with_suffix(".ipynb")
-    values = parameters.parse(path, given.parameter)
-    output = notebooks.run(path, values, data=data, progress=sys.stderr.isatty())
+    values = given.values | parameters.parse(path, given.parameter)
+    output = notebooks.run(path, values, data=data, progress=sys.stderr.isatty(), report=given.report)
     print(f"executed copy: {shown(output)} ({size(output)})")
+    if given.report:
+        page = notebooks.report_file(data, output)
+        print(f"report:        {shown(page)} ({size(page)})")
 
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=0, help="port (default: the first free one from 8866)")
+    parser.add_argument(
+        "--kernels", type=_positive, default=0, help="dashboards open at a time (default: as many as the memory bears)"
+    )
+    access = parser.add_mutually_exclusive_group()
+    for tier, who in (
+        ("users", "people log in with passwords (`crm users`)"),
+        ("proxy", "a proxy signs who it is (access.toml)"),
+    ):
+        access.add_argument(f"--{tier}", dest="access", action="store_const", const=tier, default="token", help=who)
 
 
 def _dashboards(given: argparse.Namespace, data: Path) -> int:
     from crmlib.runs import servers
 
-    return servers.dashboards(data, port=given.port)
+    return servers.dashboards(data, port=given.port, access=given.access, kernels=given.kernels)
 
 
 def _lab_arguments(parser: argparse.ArgumentParser) -> None:
@@ -361,6 +386,10 @@ COMMANDS = [
     _dated("staffing", "how many calls will come in, and how many people must answer them", "staffing_jobs"),
     Command("run", "execute a notebook with parameters", _run_arguments, _run),
     Command("dashboards", "serve the dashboards", _serve_arguments, _dashboards),
+    *commands_schedule.COMMANDS,
+    *commands_backup.COMMANDS,
+    *commands_users.COMMANDS,
+    *commands_audit.COMMANDS,
     Command("lab", "open JupyterLab", _lab_arguments, _lab),
     Command("doctor", "what is installed, where the data are, what is wrong and how to mend it", _nothing, _doctor),
 ]

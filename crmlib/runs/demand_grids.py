@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
@@ -31,7 +32,7 @@ class Made:
     Attributes: ``forecasts`` (with reconciled, the method that made levels add up, "" for none); ``series`` all treated
     series and ``future`` what is known ahead, with level; ``tested`` the back test (a column for each step: naive, statistical,
     with_plans, reconciled, as_weeks, and forecast, what is used); ``weights`` (level, method, weight); ``coherence`` (step, level, method,
-    wape, chosen); ``judged`` what plans do, None without; ``missing`` (part, why).
+    wape, chosen); ``judged`` what plans do, None without; ``missing`` (part, why); ``notes`` of the forecaster, codes.
     """
 
     grid: Grid
@@ -43,6 +44,7 @@ class Made:
     coherence: pd.DataFrame
     judged: Judged | None
     missing: list[tuple[str, str]] = field(default_factory=list)
+    notes: tuple[dict[str, Any], ...] = ()
 
 
 def grids(source: str) -> tuple[Grid, ...]:
@@ -113,7 +115,8 @@ def make(
     forecasts = demand_nodes.ordered(forecasts, nodes, grid)
     if weeks is not None and grid.step == "day":
         forecasts, tested = _following(snapshot, forecasts, tested, weeks, source=source, seed=seed, missing=missing)
-    return Made(grid, forecasts, nodes, known, tested, _weights(fitted, grid), coherence, judged, missing)
+    weights = _weights(fitted, grid)
+    return Made(grid, forecasts, nodes, known, tested, weights, coherence, judged, missing, fitted.notes)
 
 
 def _bearable(grid: Grid, built: Mapping[str, pd.DataFrame], missing: list[tuple[str, str]]) -> Grid:

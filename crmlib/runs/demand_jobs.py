@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,8 +38,8 @@ def demand(data: Path, *, stages: Stages, as_of: str | None = None, seed: int = 
 
     Counted are sales of outlets, else orders with a product and quantity, else contracts opened. Returns the forecast table
     with level and key columns ("" in a sum over them) and reconciled (the method that made levels add up, or ""). Beside it
-    the tables history, future, errors, accuracy, weights, coherence, judgement, plans, value_added, overrides, treatment, levels and
-    missing (what could not be said, and why). Raises DataError where nothing can be forecast.
+    the tables history, future, errors, accuracy, weights, coherence, judgement, plans, value_added, overrides, treatment, levels,
+    missing (what could not be said, and why) and notes (of the forecasters: step, code, parameters as JSON). Raises DataError where nothing can be forecast.
     """
     wh = warehouse.open(paths.warehouse(data))
     snapshot = wh.snapshot(parse_date(as_of) if as_of else last_day(wh))
@@ -156,7 +157,13 @@ def _beside(
         ),
         "levels": _levels(made, source),
         "missing": pd.DataFrame(every, columns=["part", "why"], dtype="str"),
+        "notes": _notes(made),
     }
+
+
+def _notes(made: Sequence[Made]) -> pd.DataFrame:
+    rows = [(one.grid.step, str(note["code"]), json.dumps(note)) for one in made for note in one.notes]
+    return pd.DataFrame(rows, columns=["step", "code", "parameters"], dtype="str")
 
 
 def _kept(made: Sequence[Made]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from crmlib import features, paths, warehouse
 from crmlib.decisions import call_list
 from crmlib.errors import CrmError, DataError, UsageError
 from crmlib.models import explain, metrics, propensity, registry
-from crmlib.runs import clock
+from crmlib.runs import clock, secrets
 from crmlib.runs.notebooks import INTERRUPTED
 from crmlib.runs.stages import Stages, shown, size
 from crmlib.store import ledger
@@ -42,7 +42,12 @@ def recorded(
     except BaseException as error:
         state = "failed" if isinstance(error, Exception) else "interrupted"
         code = error.exit_code if isinstance(error, CrmError) else 1 if state == "failed" else INTERRUPTED
-        ended = {"state": state, "exit_code": code, "message": str(error), "warehouse_version": warehouse_version}
+        ended = {
+            "state": state,
+            "exit_code": code,
+            "message": secrets.scrub(str(error), data),
+            "warehouse_version": warehouse_version,
+        }
         ledger.finish_run(data, run_id, now=clock.now(), **ended)  # type: ignore[arg-type]
         raise
     ledger.finish_run(
@@ -62,8 +67,10 @@ def load(
 ) -> warehouse.LoadReport:
     """Load sources into a new version and print what came of it; see ``warehouse.load``.
 
-    A ``company`` file is checked first and becomes the data folder's once the load was accepted.
+    A source may be a reference to a secret that holds a database's URL. A ``company`` file is checked first and becomes
+    the data folder's once the load was accepted.
     """
+    sources = [secrets.resolve(source, data) for source in sources]  # a database's URL holds its password
     _refuse_to_mix(sources, data)
     settings = companies.read(company) if company else None
     with stages.stage("load", f"{len(sources)} source(s) by {mapping.name}") as stage:

@@ -9,6 +9,8 @@ import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from crmlib.runs import secrets
+
 # Passwords in database URLs (user:password@, ?password=…) must not reach the log, wherever in a record they stand.
 _SECRET = re.compile(
     r"(://[^:/@\s\"]*:|(?:password|passwd|pwd|token|secret)=)[^@&\s\"\\]+(?=@|&|\s|\"|\\|$)", re.IGNORECASE
@@ -17,7 +19,14 @@ _USUAL = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskN
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one line of JSON: time (UTC), level, logger, message, and what was passed as ``extra``."""
+    """Writes a record as one line of JSON: time (UTC), level, logger, message, and what was passed as ``extra``.
+
+    The secrets of the data folder ``data`` are taken out of it.
+    """
+
+    def __init__(self, data: Path) -> None:
+        super().__init__()
+        self.data = data
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         """Return the time of a record, UTC."""
@@ -34,7 +43,7 @@ class JsonFormatter(logging.Formatter):
         entry.update({key: value for key, value in record.__dict__.items() if key not in _USUAL})
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return _SECRET.sub(r"\1***", json.dumps(entry, ensure_ascii=False, default=str))
+        return secrets.scrub(_SECRET.sub(r"\1***", json.dumps(entry, ensure_ascii=False, default=str)), self.data)
 
 
 def start(data: Path, *, level: int = logging.INFO) -> Path | None:
@@ -55,6 +64,6 @@ def start(data: Path, *, level: int = logging.INFO) -> Path | None:
     except OSError:
         root.addHandler(logging.NullHandler())
         return None
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(data))
     root.addHandler(handler)
     return file

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from crmlib.errors import DataError, NotFoundError, UsageError
 
 _KINDS = {
@@ -42,6 +40,8 @@ def read(notebook: Path) -> dict[str, Parameter]:
     """
     if not notebook.is_file():
         raise NotFoundError(f"{notebook}: no such notebook; `ls notebooks` shows what there is")
+    import nbformat  # noqa: PLC0415  (slow to import)
+
     try:
         content = nbformat.read(notebook, as_version=4)
     except Exception as error:  # nbformat raises many kinds; all mean the same here

@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from crmlib.errors import EnvironmentFault, NotFoundError
+from crmlib.runs import secrets as keepers
 from crmlib.runs.stages import shown
 
 HOST = "127.0.0.1"
@@ -41,16 +42,23 @@ def free_port(wanted: int, first: int) -> int:
     raise EnvironmentFault(f"no free port between {first} and {first + 99}; name one with --port")
 
 
-def dashboards(data: Path, *, port: int) -> int:
-    """Serve the dashboards until interrupted; prints the link with its token. Returns the exit code."""
-    from crmlib.views import serve  # noqa: PLC0415
+def dashboards(data: Path, *, port: int, access: str = "token", kernels: int = 0) -> int:
+    """Serve the dashboards until interrupted; prints the link, with its token if one opens them. Returns the exit code.
 
+    ``access`` says how people prove who they are (``serving.identity_settings.TIERS``), ``kernels`` how many dashboards
+    may be open at a time, 0 as many as the memory bears.
+    """
+    from crmlib.serving import identity_settings, serve  # noqa: PLC0415
+
+    agreed = identity_settings.read(data, access)  # what is wrong with it is said before anything starts
+    secret = keepers.get(agreed.proxy.secret, data) if agreed.proxy and agreed.proxy.secret else ""
     folder = project_folder("dashboards")
     chosen = free_port(port, FIRST_PORT)
-    token = secrets.token_urlsafe(24)
-    command = serve.command(data, port=chosen, dashboards=folder)
-    environment = {**serve.environment(token), "CRM_DATA": str(data)}
-    return _serve(command, environment, serve.url(chosen, token), log=data / "logs" / "dashboards.log")
+    token = secrets.token_urlsafe(24) if access == "token" else ""
+    command = serve.command(data, port=chosen, dashboards=folder, access=access, kernels=kernels)
+    environment = {**serve.environment(token, secret), "CRM_DATA": str(data)}
+    link = f"{agreed.public_address}/" if agreed.public_address and not token else serve.url(chosen, token)
+    return _serve(command, environment, link, log=data / "logs" / "dashboards.log", local=serve.url(chosen, ""))
 
 
 def lab(data: Path, *, port: int, browser: bool) -> int:
@@ -88,15 +96,15 @@ def project_folder(name: str) -> Path:
     raise NotFoundError(f"no folder {name!r} here; run crm in the project's folder")
 
 
-def _serve(command: list[str], environment: dict[str, str], link: str, *, log: Path) -> int:
-    """Start a server, print its link once it answers, and wait for it or for an interrupt."""
+def _serve(command: list[str], environment: dict[str, str], link: str, *, log: Path, local: str = "") -> int:
+    """Start a server, print its link once it answers, at ``local`` if not there, and wait for it or for an interrupt."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         # A plain `kill` must end the server and its kernels too, not only this process.
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
-            _wait(process, link, log)
+            _wait(process, local or link, log)
             print(f"\n  {link}\n\nPress Ctrl+C to stop; the server's own messages are in {shown(log)}.", flush=True)
             code = process.wait()
             if code:

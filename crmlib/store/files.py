@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from crmlib.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def reserved(folder: Path, stem: str, suffix: str = ".parquet") -> Path:
@@ -67,6 +69,8 @@ def read_parquet(path: Path, checksum: str, *, remedy: str, columns: list[str] |
     """Return a table after checking its checksum; raises EnvironmentFault, with the ``remedy``, where it is not as written."""
     if not path.exists() or digest(path) != checksum:
         raise EnvironmentFault(f"{path}: missing or changed since it was written; {remedy}")
+    import pandas as pd  # noqa: PLC0415  (slow to import; many only want the names and checksums)
+
     return pd.read_parquet(path, columns=columns)
 
 

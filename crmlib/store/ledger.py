@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import sqlalchemy as sa
 
 from crmlib.errors import NotFoundError
-from crmlib.store import processes, session
+from crmlib.store import fence, processes, session
 from crmlib.store.tables import Load, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ENDED = ("succeeded", "failed", "interrupted")
 COLUMNS = {
@@ -39,6 +41,8 @@ def start_run(data: Path, *, kind: str, name: str, parameters: Mapping[str, Any]
     with session.session(data) as store:
         run = Run(kind=kind, name=name, parameters=dict(parameters), state="running", started_at=now)
         store.add(run)
+        store.flush()
+        fence.link_run(store, run.run_id)
         store.commit()
         return run.run_id
 
@@ -86,8 +90,19 @@ def mark_interrupted(data: Path, *, now: dt.datetime) -> int:
     return marked
 
 
+def run(data: Path, run_id: int) -> dict[str, Any]:
+    """Return one run as a dictionary of ``COLUMNS``; raises NotFoundError for one that is not in the ledger."""
+    with session.session(data) as store:
+        found = store.get(Run, run_id)
+        if found is None:
+            raise NotFoundError(f"run {run_id} is not in the ledger; see the latest runs with `crm doctor`")
+        return {name: getattr(found, name) for name in COLUMNS}
+
+
 def runs(data: Path, *, newest: int = 20) -> pd.DataFrame:
     """Return the latest runs, newest first; columns and types: ``COLUMNS``; times are UTC."""
+    import pandas as pd  # noqa: PLC0415  (slow to import, and a scheduler's ticks never need it)
+
     with session.session(data) as store:
         found = store.execute(
             sa.select(*[getattr(Run, name) for name in COLUMNS]).order_by(Run.run_id.desc()).limit(newest)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from crmlib import paths
 from crmlib.errors import EnvironmentFault
+from crmlib.store import fence
 
 HEAD = "0004"
 """The newest revision in ``migrations/versions``."""
@@ -58,6 +59,7 @@ def _engine(url: sa.URL, _process: int) -> sa.Engine:
             sa.event.listen(made, "connect", _prepare_sqlite)
         if _revision(made) != HEAD:
             _migrate(url)
+    fence.guard(made)
     return made
 
 

@@ -319,6 +319,8 @@ class ScheduledJob(Base):
 
     job: Mapped[str] = mapped_column(String(64), primary_key=True)
     known_since: Mapped[dt.datetime]  # slots before it are never caught up
+    next_due: Mapped[dt.datetime | None]  # as the newest plan has it; none for a job that was taken out of the file
+    planned_until: Mapped[dt.datetime]  # all that was due so far has its slot; never goes back, whatever the clock does
     published: Mapped[int | None]  # slot_id
     published_attempt: Mapped[int | None]
     published_at: Mapped[dt.datetime | None]
@@ -335,6 +337,7 @@ class Slot(Base):
     logical_date: Mapped[dt.datetime]  # UTC; what the run is for, whenever it happens
     state: Mapped[str] = mapped_column(String(16), index=True)  # waiting, running, succeeded, failed, skipped
     attempt: Mapped[int]  # the fence: only the newest attempt may say how it ended
+    tries: Mapped[int]  # attempts that failed, timed out or were lost, since the slot was made or last put back by hand
     not_before: Mapped[dt.datetime]  # of the next attempt
     lease_until: Mapped[dt.datetime | None]
     heartbeat_at: Mapped[dt.datetime | None]
@@ -342,6 +345,7 @@ class Slot(Base):
     started_at: Mapped[dt.datetime | None]
     finished_at: Mapped[dt.datetime | None]
     message: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[dict[str, Any] | None]  # why it was skipped or failed: a code with parameters
     settings: Mapped[dict[str, Any]]  # kind, name and parameters as they were when the slot was made
     run_id: Mapped[int | None]  # of the newest attempt
     output: Mapped[str | None] = mapped_column(Text)  # executed notebook, below the data folder
@@ -357,7 +361,7 @@ class SlotAttempt(Base):
     attempt_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     slot_id: Mapped[int] = mapped_column(ForeignKey("schedule_slots.slot_id"))
     attempt: Mapped[int]
-    state: Mapped[str] = mapped_column(String(16))  # running, succeeded, failed, timed out, lost
+    state: Mapped[str] = mapped_column(String(16))  # running, succeeded, failed, timed out, lost, interrupted
     worker: Mapped[str] = mapped_column(Text)
     started_at: Mapped[dt.datetime]
     finished_at: Mapped[dt.datetime | None]
@@ -379,4 +383,4 @@ class Alert(Base):
     content: Mapped[dict[str, Any]]
     raised_at: Mapped[dt.datetime]
     cleared_at: Mapped[dt.datetime | None]
-    sent: Mapped[dict[str, Any]]  # channel -> when it was received, or the last trouble
+    sent: Mapped[dict[str, Any]]  # channel -> when it was received, or the last trouble and when it is tried again

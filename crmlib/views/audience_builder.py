@@ -11,13 +11,23 @@ import ipywidgets as widgets
 import pandas as pd
 
 from crmlib.decisions import audiences as audience
+from crmlib.decisions import small_cells
 from crmlib.decisions.audiences import contradictions
 from crmlib.decisions.audiences.conditions import Data
 from crmlib.errors import CrmError, NotFoundError
-from crmlib.views import audience_data, audience_words, layout, plots, plots_audiences, texts, wording
+from crmlib.views import (
+    audience_data,
+    audience_words,
+    layout,
+    origins,
+    plots,
+    plots_audiences,
+    small_cells_words,
+    texts,
+    wording,
+)
 from crmlib.views.audience_data import HIDDEN_BELOW, Answer, Builder
 from crmlib.views.audience_rows import CSS, Group
-from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
 
 _CHARTS = ("steps", "channels", "products", "regions", "ages")
@@ -37,6 +47,7 @@ class Panel:
         self.groups: list[Group] = []
         self.fixed: Data | None = None  # conditions nested deeper than the builder shows
         self.answer: Answer | None = None
+        self.seen = small_cells_words.Seen()
         self.opened: Any = None  # the row of the store the conditions came from or went to
         self.frame = Frame(
             texts.later("Audience builder"),
@@ -55,11 +66,13 @@ class Panel:
         self.begin, self.saved = widgets.Dropdown(), widgets.Dropdown()
         self.name = widgets.Text(layout={"width": "auto"})
         self.keep = widgets.Button(button_style="primary", layout={"width": "auto"})
+        for control in (self.names["name"], self.name, self.names["keep"], self.keep):
+            control.add_class("crm-needs-change")
         self.more = widgets.Button(layout={"width": "auto"})
         self.rules = widgets.VBox(layout={"overflow": "visible"})
         self.tiles, self.trouble, self.link = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.titles = {name: widgets.HTML() for name in _CHARTS}
-        self.charts = {name: Chart(plots.empty("")) for name in _CHARTS}
+        self.charts = {name: self.frame.chart(name) for name in _CHARTS}
         self.forms = widgets.HTML()
         self.fold = widgets.Accordion([self.forms], selected_index=None)
         self.begin.observe(guarded(self._begun), "value")
@@ -185,6 +198,7 @@ class Panel:
         self._put(audience.normal(self.opened.conditions))
 
     def _save(self) -> None:
+        self.frame.require("change")
         if not self.name.value.strip():
             raise NotFoundError(self.say.text("Give the audience a name first."))
         before = self.opened.audience_id if self.opened is not None else None
@@ -255,9 +269,7 @@ class Panel:
     def _draw(self) -> None:
         """Say everything in the language chosen."""
         assert self.builder is not None
-        say, known = self.say, self.builder.snapshot
-        version = say.text("warehouse version {n}", n=known.warehouse.version)
-        self.frame.origin([version], as_of=known.as_of)
+        say = self.say
         self.names["begin"].value = say.text("Begin with an example")
         self.names["open"].value = say.text("Open a saved audience")
         self.names["name"].value = say.text("Name of this audience")
@@ -273,8 +285,6 @@ class Panel:
             "sleeping": say.text("Asleep: no transactions for three months"),
             "likely": say.text("Likely buyers who do not hold the product yet"),
         }
-        for chart in self.charts.values():
-            chart.trouble = say.text("This chart could not be drawn; reload the page.")
         with self.frame.quietly():
             kept = self.begin.value
             self.begin.options = [("", ""), *[(examples[name], name) for name in self.templates]]
@@ -291,25 +301,23 @@ class Panel:
     def _show(self) -> None:
         """Show the numbers, pictures and forms of the answer."""
         say, answer = self.say, self.answer
+        self._origin()
         self._draw_forms()
         self._draw_link()
         self.pictures.layout.display = self.tiles.layout.display = "none" if answer is None else ""
         if answer is None:
             return
-        share = answer.customers / answer.everybody if answer.everybody else 0.0
-        reached = answer.contactable / answer.customers if answer.customers else 0.0
+        everybody = self.seen.words(say, answer.everybody)
+        customers, contactable = self.seen.words(say, answer.customers), self.seen.words(say, answer.contactable)
+        share, reached = (
+            self._share(answer.customers, answer.everybody),
+            self._share(answer.contactable, answer.customers),
+        )
+        of_audience = say.text("{share} of the audience, by at least one channel", share=reached)
         tiles = [
-            (
-                say.text("Customers in this audience"),
-                say.number(answer.customers),
-                say.text("{share} of all customers", share=say.percent(share)),
-            ),
-            (
-                say.text("May be contacted"),
-                say.number(answer.contactable),
-                say.text("{share} of the audience, by at least one channel", share=say.percent(reached)),
-            ),
-            (say.text("All customers"), say.number(answer.everybody), say.text("known and not closed on that day")),
+            (say.text("Customers in this audience"), customers, say.text("{share} of all customers", share=share)),
+            (say.text("May be contacted"), contactable, of_audience),
+            (say.text("All customers"), everybody, say.text("known and not closed on that day")),
         ]
         self.tiles.value = layout.tiles(tiles)
         for name, (words, note) in self._titles().items():
@@ -317,6 +325,22 @@ class Panel:
         if not answer.customers:
             self._object(say.text("Nobody meets these conditions; the first picture shows where they drop out."))
         self._draw_charts(answer)
+
+    def _share(self, part: int, whole: int) -> str:
+        """Return a share of numbers as they are shown; none where one of them is small."""
+        shown, of = self.seen.number(part), self.seen.number(whole)
+        if shown is None or of is None:
+            return self.say.text("hidden")
+        return self.say.percent(min(shown / of, 1.0) if of else 0.0)
+
+    def _origin(self) -> None:
+        """Say which data the numbers are counted from, and the scores and segments that the conditions ask for."""
+        assert self.builder is not None
+        say, known = self.say, self.builder.snapshot
+        parts = [say.text("warehouse version {n}", n=known.warehouse.version)]
+        if self.answer is not None:
+            parts += origins.of_all(say, audience_data.made_with(self.builder, self.answer.conditions))
+        self.frame.origin(parts, as_of=known.as_of)
 
     def _titles(self) -> dict[str, tuple[str, str]]:
         say = self.say
@@ -333,20 +357,31 @@ class Panel:
         say, code = self.say, self.say.code
         parts = answer.conditions.get("all", [answer.conditions])
         labels = [say.text("All customers"), *[self._sentence(one) for one in parts]]
-        left = pd.DataFrame({"label": labels, "customers": [answer.everybody, *answer.steps]})
+        counts = [answer.everybody, *answer.steps]
+        shown_as = [self.seen.words(say, one) for one in counts]
+        left = pd.DataFrame({"label": labels, "customers": map(self.seen.number, counts), "shown": shown_as})
         self.charts["steps"].update(plots_audiences.steps(left, language=code))
-        few = plots.empty(
-            say.text("Fewer than {n} customers: too few to describe.", n=say.number(HIDDEN_BELOW)), language=code
+        described = answer.customers == self.seen.number(answer.customers)
+        why = (
+            say.text("Fewer than {n} customers: too few to describe.", n=say.number(HIDDEN_BELOW))
+            if answer.customers < HIDDEN_BELOW
+            else say.text(
+                "Only a few customers more or less than a group already shown: not described, so that nobody can tell"
+                " those few."
+            )
         )
+        few = plots.empty(why, language=code)
         tables = {"products": answer.products, "regions": answer.regions, "ages": answer.ages}
         for name, table in tables.items():
             shown = table.assign(label=[self._label(name, one) for one in table["label"]])
-            known = answer.customers >= HIDDEN_BELOW and len(shown)
+            known = described and len(shown)
             self.charts[name].update(plots_audiences.profile(shown, language=code) if known else few)
         channels = answer.channels.assign(label=[wording.value(say, one) for one in answer.channels["channel"]])
-        channels["customers"] = channels["customers"].where(channels["customers"] >= HIDDEN_BELOW).astype(float)
+        around = {answer.customers, answer.contactable}  # who may not be contacted by a channel may be few as well
+        hidden = [small_cells.near(int(one), around) for one in channels["customers"]]
+        channels["customers"] = channels["customers"].astype(float).mask(pd.Series(hidden, dtype=bool))
         channels["share"] = channels["customers"] / max(answer.customers, 1)
-        known = answer.customers >= HIDDEN_BELOW and len(channels)
+        known = described and len(channels)
         self.charts["channels"].update(plots_audiences.channels(channels, language=code) if known else few)
 
     def _label(self, chart: str, value: str) -> str:

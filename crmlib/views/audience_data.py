@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
 from crmlib import paths, warehouse
 from crmlib.decisions import audiences as audience
+from crmlib.decisions import small_cells
+from crmlib.decisions.audiences import sources
 from crmlib.decisions.audiences.conditions import Data
 from crmlib.decisions.audiences.fields import FIELDS, MEETINGS, column_of, declared
 from crmlib.decisions.call_list import permitted
@@ -22,7 +25,7 @@ from crmlib.store.tables import Audience, Pointer, ScoreSet, SegmentSet
 from crmlib.views.audience_words import Subject, subject_of, subjects
 from crmlib.warehouse import Snapshot, schema
 
-HIDDEN_BELOW = 10
+HIDDEN_BELOW = small_cells.SMALLEST
 """Cells with fewer customers are not shown: they would say too much about single people."""
 
 AGES = (0, 18, 26, 36, 46, 56, 66, 200)
@@ -314,25 +317,35 @@ def answer(builder: Builder, conditions: Data) -> Answer:
     )
 
 
-def _cells(inside: pd.Series, every: pd.Series, number: int, everybody: int, *, apart: bool = True) -> pd.DataFrame:
-    """Return label, customers, share of the audience and of everybody; cells below ``HIDDEN_BELOW`` are NaN.
+def made_with(builder: Builder, conditions: Data) -> list[ScoreSet | SegmentSet]:
+    """Return the saved scores and segments that conditions ask for, each once."""
+    return sources.asked_for(conditions, builder.data, builder.snapshot.as_of)
 
-    Where every customer is in one cell only (``apart``) the audience's number less the other cells would tell a hidden
-    one, so the smallest others are hidden with it, until those hidden hold ``HIDDEN_BELOW`` customers together.
+
+def _cells(inside: pd.Series, every: pd.Series, number: int, everybody: int, *, apart: bool = True) -> pd.DataFrame:
+    """Return label, customers, share of the audience and of everybody; NaN where ``small_cells`` hides a count.
+
+    Small may be those of a group who are in the audience, those who are not, and the whole group. Where every customer
+    is in one group only (``apart``) the groups add up to the audience and to everybody, those of no known group too.
     """
     all_ = every.dropna().astype(str).value_counts().sort_index()
-    own = inside.dropna().astype(str).value_counts().reindex(all_.index).fillna(0).astype(float)
-    hidden = (own > 0) & (own < HIDDEN_BELOW)
-    for label in own[own >= HIDDEN_BELOW].sort_values(kind="stable").index if apart else ():
-        if not 0 < own[hidden].sum() < HIDDEN_BELOW:
-            break
-        hidden[label] = True
-    shown = own.mask(hidden)
+    own = inside.dropna().astype(str).value_counts().reindex(all_.index).fillna(0).astype(int)
+    counts = pd.DataFrame({"inside": own, "outside": all_ - own})
+    if apart:
+        rest = {"inside": number - own.sum(), "outside": everybody - number - (all_ - own).sum()}
+        counts = pd.concat([counts, pd.DataFrame([rest])], ignore_index=True)
+        found = small_cells.hide(counts, column_totals="known", total="known")
+        few, hidden = found.cells["inside"].to_numpy()[:-1], found.rows.to_numpy()[:-1]
+    else:
+        alone = [small_cells.hide(counts.loc[[label]], column_totals="none", total="none") for label in all_.index]
+        few = np.array([bool(one.cells["inside"].iloc[0]) for one in alone], dtype=bool)
+        hidden = np.array([bool(one.rows.iloc[0]) for one in alone], dtype=bool)
+    shown = own.mask(few).astype(float)
     return pd.DataFrame(
         {
             "label": all_.index,
             "customers": shown.to_numpy(),
             "share": (shown / max(number, 1)).to_numpy(),
-            "share_all": (all_.where(all_ >= HIDDEN_BELOW) / max(everybody, 1)).to_numpy(),
+            "share_all": (all_.mask(hidden) / max(everybody, 1)).to_numpy(),
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,24 +12,25 @@ import ipywidgets as widgets
 
 from crmlib.decisions.audiences.conditions import Data
 from crmlib.decisions.audiences.fields import FIELDS
+from crmlib.errors import UsageError
 from crmlib.views import audience_words as words
 from crmlib.views import texts
 from crmlib.views.audience_data import Builder, start
 from crmlib.views.texts import Language
 
 CSS = """<style>
-.crm-rules { background: #fff; border: 1px solid #e3e6ea; border-left: 4px solid #0072b2; border-radius: 10px;
+.crm-rules { background: var(--crm-card); border: 1px solid var(--crm-line); border-left: 4px solid var(--crm-accent-strong); border-radius: 10px;
   padding: 8px 12px; margin: 10px 0 0; overflow: visible; }
-.crm-rules-any { border-left-color: #e69f00; } .crm-rules-none { border-left-color: #d55e00; }
+.crm-rules-any { border-left-color: var(--crm-amber); } .crm-rules-none { border-left-color: var(--crm-orange); }
 .crm-rules .crm-bar { margin: 2px 0 0; } .crm-rules .crm-bar > :last-child { margin-left: auto; }
 .crm-rules .crm-bar > :last-child.widget-button { width: 32px; padding: 0; }
 .crm-next { margin: 8px 2px 0; font-size: 14px; } .crm-panel .jupyter-widget-Collapse { margin-top: 12px; }
 .crm-rules .crm-bar .widget-dropdown { width: 330px; margin: 0; }
 .crm-rules .crm-bar .widget-label { width: auto; }
 .crm-rule { display: flex; flex-flow: row wrap; align-items: flex-end; gap: 2px 10px; overflow: visible;
-  border-top: 1px solid #eceef1; padding: 4px 0 6px; margin: 4px 0 0; }
+  border-top: 1px solid var(--crm-line); padding: 4px 0 6px; margin: 4px 0 0; }
 .crm-rule > .widget-inline-hbox { flex-direction: column; align-items: stretch; height: auto; margin: 0; width: 150px; overflow: visible; }
-.crm-rule > .widget-inline-hbox > label { width: 100%; text-align: left; font-size: 12px; color: #5b6270; height: 18px;
+.crm-rule > .widget-inline-hbox > label { width: 100%; text-align: left; font-size: 12px; color: var(--crm-soft); height: 18px;
   line-height: 18px; margin: 0; }
 .crm-rule > .widget-inline-hbox > select, .crm-rule > .widget-inline-hbox > input { width: 100%; min-width: 0; margin: 0;
   height: 32px; flex: 0 0 auto; border-radius: 6px; box-sizing: border-box; font-size: 13px; }
@@ -209,6 +211,8 @@ class Row:
         one = FIELDS[self.subject.field]
         if given is None:
             return
+        if isinstance(given, float) and not math.isfinite(given):
+            raise UsageError(self.say.text("This is no number; type another one."))
         if one.type == "date":
             value: Any = given.isoformat()
         elif one.type == "real":

@@ -14,6 +14,9 @@ from crmlib.views import layout, texts, wording
 from crmlib.views.campaigns_data import Loaded
 
 ARMS = 3
+LONGEST = 200
+"""Letters of a name, a goal or an owner."""
+
 _WIDE = {"width": "auto"}
 _FIELDS = (
     *("name", "goal", "owner", "audience", "starts", "ends"),
@@ -25,6 +28,7 @@ class Form:
     """The controls of a plan; ``changed`` is called when a person changes one."""
 
     def __init__(self, changed: Callable[..., None]) -> None:
+        self.say = texts.speak("en")
         self.labels = {name: widgets.Label() for name in _FIELDS}
         self.name, self.goal, self.owner = (widgets.Text(layout=_WIDE, continuous_update=False) for _ in range(3))
         self.audience = widgets.Dropdown(layout=_WIDE)
@@ -55,6 +59,7 @@ class Form:
 
     def offer(self, loaded: Loaded, say: texts.Language) -> None:
         """Say everything in a language and offer what there is to choose from, keeping what is chosen."""
+        self.say = say
         words = {
             "name": say.text("Name of the campaign"),
             "goal": say.text("Goal"),
@@ -108,9 +113,18 @@ class Form:
     def plan(self, loaded: Loaded) -> Plan:
         """Return what is typed as a plan; raises UsageError for a date or an audience that is missing."""
         if not self.audience.value:
-            raise UsageError("no audience is chosen; choose one, or save one in the audience builder first")
+            raise UsageError(
+                self.say.text("no audience is chosen; choose one, or save one in the audience builder first")
+            )
         if self.starts.value is None or self.ends.value is None:
-            raise UsageError("a date is missing; give the first and the last day")
+            raise UsageError(self.say.text("a date is missing; give the first and the last day"))
+        for control in (self.name, self.goal, self.owner):
+            if len(control.value) > LONGEST or not control.value.isprintable():
+                raise UsageError(
+                    self.say.text(
+                        "A text is too long or holds signs that cannot be kept; use up to {n} letters.", n=LONGEST
+                    )
+                )
         unit = texts.major(1, loaded.company.currency)
         arms = tuple(row.arm(unit) for row in self.arms if row.product.value)
         days = {row.channel.value: int(row.daily.value) for row in self.arms if row.product.value and row.daily.value}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pandas as pd
 
 from crmlib.decisions import campaigns, experiments
-from crmlib.views import layout, texts
+from crmlib.views import campaign_words, layout, texts
 from crmlib.views.campaigns_data import Loaded, Measured
 
 
@@ -69,10 +68,42 @@ def effect_tiles(say: texts.Language, found: Measured, currency: str) -> list[tu
     return tiles
 
 
+def progress_tiles(say: texts.Language, found: Measured) -> list[tuple[str, str, str]]:
+    """Return how many were contacted, refused and bought so far, for tiles."""
+    last = found.progress.groupby("arm").tail(1)
+    sums = {name: int(last[name].sum()) for name in ("members", "contacted", "refused", "bought")}
+    control = int(last.loc[last["arm"] == "control", "members"].sum())
+    return [
+        (say.text("Members"), say.number(sums["members"]), ""),
+        (say.text("Left alone"), say.number(control), say.text("control group")),
+        (say.text("Contacted"), say.number(sums["contacted"]), ""),
+        (say.text("Refused"), say.number(sums["refused"]), ""),
+        (say.text("Bought"), say.number(sums["bought"]), say.text("control group included")),
+    ]
+
+
+def clashes(say: texts.Language, found: pd.DataFrame, loaded: Loaded) -> str:
+    """Return the HTML of what a plan shares with other campaigns, "" for nothing."""
+    if found.empty:
+        return ""
+    names = dict(zip(loaded.products["product_id"], loaded.products["name"], strict=True))
+    rows = []
+    for found_row in found.to_dict("records"):
+        row = {str(name): value for name, value in found_row.items()}
+        kind, what = campaign_words.clash(say, row, products=names)
+        rows.append((row["name"], kind, what, f"{say.date(row['first_day'])} – {say.date(row['last_day'])}"))
+    heads = [("", say.text("Campaign")), ("", say.text("Clash")), ("", say.text("What")), ("", say.text("When"))]
+    body = layout.title(say.text("Clashes with other campaigns")) + layout.table(heads, rows)
+    return f'<div class="crm-card" style="margin-top:12px">{body}</div>'
+
+
 def group_table(
-    say: texts.Language, found: Measured, named: Callable[[str], str], currency: str
+    say: texts.Language, found: Measured, products: pd.DataFrame, currency: str
 ) -> tuple[list[tuple[str, str]], list[list[str]]]:
-    """Return heads and rows of the table of groups: how many bought, and what each arm brought with its interval."""
+    """Return heads and rows of the table of groups: how many bought, and what each arm brought with its interval.
+
+    In: ``products`` (product_id, name) for the names of the arms.
+    """
     heads = [
         ("", say.text("Arm")),
         ("n", say.text("Customers")),
@@ -97,5 +128,5 @@ def group_table(
                 else say.text("too few purchases")
             )
         rates = [say.percent(buyers["arm_mean"], 2), say.percent(buyers["control_mean"], 2)]
-        rows.append([named(str(arm)), say.number(buyers["customers"]), *rates, *spans])
+        rows.append([campaign_words.arm_of(say, str(arm), products), say.number(buyers["customers"]), *rates, *spans])
     return heads, rows

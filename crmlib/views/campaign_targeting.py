@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,11 @@ import ipywidgets as widgets
 import pandas as pd
 
 from crmlib.decisions.call_list import affordable
-from crmlib.decisions.export import export
 from crmlib.errors import NotFoundError
-from crmlib.views import layout, listing, plots, targeting, texts
-from crmlib.views.chart import Chart
+from crmlib.views import layout, listing, origins, plots, targeting, texts
 from crmlib.views.frame import Frame
-from crmlib.views.targeting import Choice, Targeting
+from crmlib.views.targeting import Targeting
+from crmlib.views.targeting_prepared import Choice
 
 _ANY = ""  # the channel that earns most
 
@@ -57,7 +57,7 @@ class Panel:
         self.cutoff = widgets.IntSlider(readout=False, layout=wide, style=style)
         self.budget = widgets.IntSlider(readout=False, layout=wide, style=style)
         self.titles = {name: widgets.HTML() for name in ("profit", "gains", "reasons")}
-        self.charts = {name: Chart(plots.empty("")) for name in self.titles}
+        self.charts = {name: self.frame.chart(name) for name in self.titles}
         self.listing = listing.Listing(self._take)
         guarded = self.frame.guarded
         self.products.observe(guarded(self._chosen), "value")
@@ -110,8 +110,6 @@ class Panel:
         """Say everything in the language chosen."""
         assert self.loaded is not None
         say = self.say
-        for chart in self.charts.values():
-            chart.trouble = say.text("This chart could not be drawn; reload the page.")
         self._origin()
         self.names["product"].value = say.text("Choose a product")
         self.names["channel"].value = say.text("Channel")
@@ -163,13 +161,7 @@ class Panel:
     def _origin(self) -> None:
         assert self.loaded is not None
         say, scores = self.say, self.loaded.score_set
-        parts = [
-            say.text("warehouse version {n}", n=scores.warehouse_version),
-            say.text("model {name} {n}", name=scores.model, n=scores.model_version),
-            say.text("scores {n}", n=scores.score_set_id),
-        ]
-        if self.loaded.run_id is not None:
-            parts.append(say.text("run {n}", n=self.loaded.run_id))
+        parts = [*origins.scores(say, scores), say.text("scores {n}", n=scores.score_set_id)]
         newer, note = self.loaded.served_version, ""
         if newer is not None and newer > scores.warehouse_version:
             note = say.text("Newer data are loaded (version {n}); score again with `crm score`.", n=newer)
@@ -203,6 +195,8 @@ class Panel:
 
     def _export(self, format: str, details: bool) -> None:
         assert self.choice is not None and self.loaded is not None
+        self.frame.require("export")
+        details = details and self.frame.may("names")
         say, loaded, choice = self.say, self.loaded, self.choice
         now = self.frame.now()
         view = listing.View(say, choice, loaded.company.currency, loaded.names)
@@ -210,20 +204,12 @@ class Panel:
         kept, allowed = targeting.still_permitted(loaded, rows, today=now.date())
         if not details:
             kept = kept[rows.columns]
-        path = export(
-            kept,
-            data=loaded.data,
-            actor=self.frame.actor,
-            purpose="campaign targeting",
-            content=_content(
-                loaded, choice, cutoff=int(self.cutoff.value), channel=self.channels.value, details=details
-            ),
-            now=now,
-            name=f"calls-{listing.file_part(choice.product_id)}",
-            format=format,
-            permitted=allowed,
+        name = f"calls-{listing.file_part(choice.product_id)}"
+        about = {"cutoff": int(self.cutoff.value), "channel": self.channels.value, "details": details}
+        content = _content(loaded, choice, **about)
+        path = self.frame.take(
+            kept, name=name, purpose="campaign targeting", format=format, content=content, permitted=allowed
         )
-        self.frame.save(path)
         self.listing.saved(say, path.name, rows=len(kept), dropped=len(rows) - len(kept))
 
 
@@ -271,14 +257,28 @@ def _gains(loaded: Targeting, product: str, language: str, mark: tuple[float, fl
     if table.empty or product not in set(table["product_id"].astype(str)):
         words = texts.speak(language).text("No back test of this product was saved.")
         return plots.empty(words, language=language)
-    return plots.gains(table, language=language, product=product, mark=mark)
+    return plots.gains(table, language=language, product=product, mark=mark, origin=_back_test(loaded, language))
+
+
+def _back_test(loaded: Targeting, language: str) -> str:
+    """Return where the gains come from: the back test made when the model was trained."""
+    say, model = texts.speak(language), loaded.model
+    assert model is not None
+    parts = [
+        say.text("warehouse version {n}", n=model.warehouse_version),
+        say.text("model {name} {n}", name=model.name, n=model.model_version),
+    ]
+    tested = model.metrics.get("dates", {}).get("test")
+    if tested:
+        parts.append(say.text("tested on what customers did after {day}", day=say.date(dt.date.fromisoformat(tested))))
+    return " · ".join(parts)
 
 
 def _reasons(say: texts.Language, choice: Choice, listed: int, products: dict[str, str]) -> Any:
     explained = int(choice.explained[listed])
     if not choice.kinds or explained == 0:
         return plots.empty(say.text("No reasons were saved for these customers."), language=say.code)
-    shares = choice.counts[listed] / explained
+    shares = choice.counts(listed) / explained
     names = [texts.reason_kind(reason, say.code, products=products) for reason in choice.kinds]
     return plots.reasons(pd.DataFrame({"reason": names, "share": shares}), language=say.code)
 

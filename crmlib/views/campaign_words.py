@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
+from crmlib.store.tables import Campaign
 from crmlib.views import effect_words, wording
 from crmlib.views.texts import Language, later
 
@@ -69,6 +72,32 @@ def arm(say: Language, name: str) -> str:
         return say.text("control group")
     known = effect_words.arm_name(name, say.code)
     return wording.value(say, name) if known == name else known
+
+
+def arm_of(say: Language, name: str, products: pd.DataFrame) -> str:
+    """Return an arm's name with the product's own name (``products``: product_id, name) and the channel in words."""
+    product, _, channel = name.partition(" by ")
+    if not channel:
+        return arm(say, name)
+    names = dict(zip(products["product_id"], products["name"], strict=True))
+    return f"{names.get(product, product)}, {wording.value(say, channel)}"
+
+
+def standing(say: Language, row: Campaign | None) -> str:
+    """Return how far a campaign has come and what can be done next; None is a new one."""
+    if row is None:
+        return say.text("A new campaign: nothing is recorded yet.")
+    if row.state == "draft":
+        return say.text("Draft: somebody other than {owner} approves it.", owner=row.owner)
+    if row.state == "approved":
+        return say.text("Approved by {who}: people can be assigned.", who=str(row.approved_by))
+    if row.state == "assigned":
+        return say.text(
+            "{n} customers are assigned since {day}; the list can be downloaded.",
+            n=say.number(row.members or 0),
+            day=say.date(row.assigned_at.date()) if row.assigned_at else "",
+        )
+    return state(say, row.state).capitalize() + "."
 
 
 def clash(say: Language, row: Mapping[str, Any], *, products: Mapping[str, str]) -> tuple[str, str]:

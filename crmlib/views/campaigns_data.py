@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from crmlib import paths, warehouse
 from crmlib.decisions import audiences, campaigns, experiments, policy
+from crmlib.decisions.audiences import sources
 from crmlib.decisions.campaigns import Answer, Plan, calendar, freeze, reach, results
 from crmlib.decisions.campaigns import plan as plans
 from crmlib.errors import CrmError
 from crmlib.store import session
-from crmlib.store.tables import Audience, Campaign
+from crmlib.store.tables import Audience, Campaign, ScoreSet, SegmentSet
 from crmlib.warehouse import company as companies
 from crmlib.warehouse.snapshot import Snapshot, Warehouse
 
@@ -111,6 +112,12 @@ def calendar_table(loaded: Loaded) -> pd.DataFrame:
         )
     columns = ["campaign_id", "name", "source", "state", "starts_on", "ends_on", "product_id", "channel"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def audience_made_with(loaded: Loaded, audience_id: int) -> tuple[Audience, list[ScoreSet | SegmentSet]]:
+    """Return a saved audience, and the scores and segments that its conditions ask for."""
+    row = audiences.by_id(loaded.data, audience_id)
+    return row, sources.asked_for(audiences.normal(row.conditions), loaded.data, loaded.snapshot.as_of)
 
 
 def ask(loaded: Loaded, plan: Plan, *, today: dt.date) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from crmlib.views import thumbnail
+
+log = logging.getLogger(__name__)
 
 ONE_CUSTOMER = frozenset({"customer_card", "offer_desk"})
 """Dashboards whose charts are of one person: no picture of them leaves the page."""
@@ -49,8 +52,7 @@ def publish(
 
     A folder that cannot be written to leaves the front door without a picture, and the dashboard without a scratch: None.
     """
-    pictures = () if dashboard in ONE_CUSTOMER else map(thumbnail.draw, figures)
-    picture = next(filter(None, pictures), "")
+    picture = "" if dashboard in ONE_CUSTOMER else next(filter(None, map(_picture, figures)), "")
     day = as_of.isoformat() if as_of else ""
     card = Card(now.isoformat(), day, language, list(origin), note, picture)
     target = _file(data, dashboard)
@@ -73,6 +75,14 @@ def read(data: Path, dashboard: str) -> Card | None:
     except (OSError, ValueError, TypeError):
         return None
     return card if not card.picture or thumbnail.safe(card.picture) else None
+
+
+def _picture(figure: go.Figure) -> str:
+    try:
+        return thumbnail.draw(figure)
+    except (TypeError, ValueError, AttributeError, IndexError):
+        log.exception("a chart cannot be drawn small")  # the dashboard itself goes on
+        return ""
 
 
 def _file(data: Path, dashboard: str) -> Path:

@@ -51,7 +51,8 @@ function render({ model, el }) {
   const foot = document.createElement("div");
   foot.className = "crm-chart-foot";
   el.append(drawing, trouble, foot);
-  let drawn = null; // the revision on the screen
+  let drawn = null; // the revision on the screen, and its theme
+  let theme = null;
   let running = null;
 
   function listen() {
@@ -64,15 +65,18 @@ function render({ model, el }) {
 
   async function draw() {
     // However fast changes come, only the newest one is drawn after the one in progress.
-    while (drawn !== model.get("revision")) {
+    while (drawn !== model.get("revision") || theme !== window.crmTheme?.now) {
       const wanted = model.get("revision");
+      theme = window.crmTheme?.now;
       try {
-        const { data, layout } = JSON.parse(model.get("spec"));
+        const figure = JSON.parse(model.get("spec"));
+        const { data, layout } = window.crmTheme?.figure(figure) ?? figure;
         const library = await plotly(model);
         drawing.style.height = `${layout.height ?? 320}px`;
         const own = { ...layout, autosize: true, width: undefined };
         await library.react(drawing, data, own, { displayModeBar: false, responsive: true });
         if (model.get("clickable")) listen();
+        describe(figure);
         trouble.textContent = "";
         el.dataset.state = "drawn";
       } catch (error) {
@@ -86,6 +90,17 @@ function render({ model, el }) {
       drawn = wanted;
       el.dataset.revision = wanted;
     }
+  }
+
+  // What a person who does not see the chart is told of it: its heading, axes and series; its numbers can be taken away.
+  function describe({ data, layout }) {
+    const heading = el.closest(".crm-card")?.querySelector("h2")?.textContent;
+    const axes = [layout.xaxis?.title?.text, layout.yaxis?.title?.text];
+    const series = data.map((one) => one.showlegend !== false && one.name);
+    const said = layout.annotations?.map((one) => one.text) ?? [];
+    const words = [...new Set([heading, ...axes, ...series, ...said])].filter(Boolean).join("; ");
+    drawing.setAttribute("role", "img");
+    drawing.setAttribute("aria-label", words.replace(/<[^>]*>/g, " ").slice(0, 500) || "–");
   }
 
   function redraw() {
@@ -133,7 +148,10 @@ function render({ model, el }) {
   function receive(message) {
     if (message.kind !== "picture" || !drawing.data) return;
     const size = { width: drawing.offsetWidth, height: drawing.offsetHeight, scale: 2 };
-    window.Plotly.downloadImage(drawing, { format: "png", filename: message.name, ...size });
+    // On white in whatever theme: the picture goes into letters and slides.
+    const { data, layout } = JSON.parse(model.get("spec"));
+    const figure = { data, layout: { ...layout, paper_bgcolor: "#ffffff" } };
+    window.Plotly.downloadImage(figure, { format: "png", filename: message.name, ...size });
   }
 
   const sized = new ResizeObserver(() => {
@@ -143,6 +161,7 @@ function render({ model, el }) {
   model.on("change:revision", redraw);
   model.on("change:foot", reword);
   model.on("msg:custom", receive);
+  document.addEventListener("crm:theme", redraw);
   reword();
   redraw();
   return () => {
@@ -150,6 +169,7 @@ function render({ model, el }) {
     model.off("change:revision", redraw);
     model.off("change:foot", reword);
     model.off("msg:custom", receive);
+    document.removeEventListener("crm:theme", redraw);
     window.Plotly?.purge(drawing);
   };
 }

@@ -7,9 +7,9 @@ import html
 import pandas as pd
 
 from crmlib.decisions.desk_history import Code
+from crmlib.views import certainty, layout, loyalty_words, origins, plots_customer_card, retention_words, wording
 from crmlib.views import customer_card_data as data
 from crmlib.views import customer_card_words as words
-from crmlib.views import layout, loyalty_words, plots_customer_card, retention_words, wording
 from crmlib.views.customer_card_data import Card, Loaded
 from crmlib.views.customer_card_layout import Part, bullets, paragraph, records, why
 from crmlib.views.texts import Language
@@ -24,19 +24,24 @@ def risk(say: Language, card: Card, loaded: Loaded) -> Part:
     if row is None:
         return Part(head, (None,), paragraph(why(say, "churn", card, loaded)))
     shares = [say.percent(row[f"risk_{days}"]) for days in (30, 90, 180)]
-    head += paragraph(
-        say.text(
-            "Within 30, 90 and 180 days: {first}, {second}, {third}.",
-            first=shares[0],
-            second=shares[1],
-            third=shares[2],
-        )
+    within = say.text(
+        "Within 30, 90 and 180 days: {first}, {second}, {third}.",
+        first=shares[0],
+        second=shares[1],
+        third=shares[2],
     )
+    if words.risk_range(say, row):
+        ends = {"low": say.percent(row["low_90"]), "high": say.percent(row["high_90"])}
+        within += " " + say.text("90% interval of the risk within 90 days: {low} to {high}.", **ends)
+    head += paragraph(within)
     table = card.tables["churn.by_reason"]
     drawn = None
     if len(table):
         told = [retention_words.reason(say, str(one)) for one in table["reason"]]
         drawn = plots_customer_card.risks(table.assign(reason=told), language=say.code)
+        why_none = say.text("the risk as a whole has the range told above; how it splits between reasons has none.")
+        origin = origins.line(say, loaded.sets["churn"])
+        drawn = certainty.told(drawn, certainty.none(say, why_none), origin=origin)
     signs = [
         wording.reason(say, one, currency=loaded.company.currency, products=loaded.names)
         for one in data.reasons(card)
@@ -80,6 +85,9 @@ def life(say: Language, card: Card, loaded: Loaded) -> Part:
         following = words.phase(say, row["next_phase"])
         days = say.plural("{n} day", "{n} days", round(row["days_to_next"]))
         told.append(say.text("Expected next: {phase}, in about {days}.", phase=following, days=days))
+        if row.get("days_from") is not None and row.get("days_to") is not None:
+            ends = {"first": say.number(row["days_from"]), "last": say.number(row["days_to"])}
+            told.append(say.text("Of such customers 80% move on after {first} to {last} days.", **ends))
     table = card.tables["lifecycle.history"]
     drawn = None
     if len(table):
@@ -92,6 +100,8 @@ def life(say: Language, card: Card, loaded: Loaded) -> Part:
         }
         table = table.fillna({column: "" for column, _ in rows})
         drawn = plots_customer_card.phases(table, rows=rows, words=known, language=say.code)
+        sure = say.text("the phase by rules follows from the records; that of the model is the likeliest one.")
+        drawn = certainty.told(drawn, certainty.none(say, sure), origin=origins.line(say, loaded.sets["lifecycle"]))
     return Part(head + bullets(told), (drawn,))
 
 
@@ -107,6 +117,8 @@ def loyalty(say: Language, card: Card, loaded: Loaded) -> Part:
             say.text(
                 "Index {n} of 100; {share} likely to be with us in 180 days.", n=say.number(row["index"]), share=kept
             )
+            + " "
+            + certainty.none(say, words.no_range(say))
         )
     given = [one for one in card.rows["surveys"] if one["question"] == "nps" and one["score"] is not None]
     # Asked about the bank or about a visit, people answer differently: one line shows one survey.
@@ -115,6 +127,7 @@ def loyalty(say: Language, card: Card, loaded: Loaded) -> Part:
     drawn = None
     if asked:
         drawn = plots_customer_card.answers(pd.DataFrame(asked, columns=["day", "score"]), language=say.code)
+        drawn = certainty.told(drawn, certainty.counted(say), origin=origins.records(say, loaded.snapshot))
         head += f"<h3>{html.escape(say.text('Would recommend us, 0 to 10'))}</h3>"
     else:
         head += paragraph(say.text("Never answered whether to recommend us."))
@@ -166,9 +179,13 @@ def _points(say: Language, card: Card, loaded: Loaded) -> str:
 
 
 def _mentions(say: Language, card: Card) -> str:
-    rows = card.rows["mentions"]
+    rows = card.rows["mentions"][-_MENTIONS:]
+    if not rows:
+        return ""
     lines = [
-        f"{say.date(one['occurred_at'].date())} · {words.feeling(say, one['sentiment'] or 0.0)} · {one['text'] or ''}"
-        for one in reversed(rows[-_MENTIONS:])
+        [say.date(one["occurred_at"].date()), words.feeling(say, one["sentiment"] or 0.0), one["text"] or ""]
+        for one in reversed(rows)
     ]
-    return f"<h3>{html.escape(say.text('In social networks'))}</h3>" + bullets(lines) if lines else ""
+    told = bullets([" · ".join(filter(None, line)) for line in lines])
+    hidden = "" if any(one["text"] for one in rows) else paragraph(say.text("What was written shows with the name."))
+    return f"<h3>{html.escape(say.text('In social networks'))}</h3>{told}{hidden}"

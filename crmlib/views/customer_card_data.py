@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +191,12 @@ def find(loaded: Loaded, customer_id: str, *, now: dt.datetime) -> Card:
         desk=desk_events.of_customer(loaded.data, customer_id, before=now),
         decided=[] if objected else _decided(loaded, customer_id),
     )
+
+
+def masked(card: Card) -> Card:
+    """Return the card without the words written in social networks, which may name people; when and how remain."""
+    hidden: list[Row] = [{**one, "text": None} for one in card.rows["mentions"]]
+    return replace(card, rows={**card.rows, "mentions": hidden})
 
 
 def reasons(card: Card) -> list[Code]:

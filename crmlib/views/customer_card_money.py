@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from crmlib.decisions.desk_history import Code
+from crmlib.views import certainty, layout, origins, plots_customer_card, wording
 from crmlib.views import customer_card_data as data
 from crmlib.views import customer_card_words as words
-from crmlib.views import layout, plots_customer_card, wording
 from crmlib.views.customer_card_data import Card, Loaded
 from crmlib.views.customer_card_layout import Part, bullets, paragraph, records, why
 from crmlib.views.texts import Language
@@ -31,6 +31,7 @@ def credit(say: Language, card: Card, loaded: Loaded) -> Part:
             day=lambda rows: pd.to_datetime(rows["day"])
         )
         drawn = plots_customer_card.debts(table, currency=currency, language=say.code)
+        drawn = certainty.told(drawn, certainty.counted(say), origin=origins.records(say, loaded.snapshot))
     body = ""
     if found.contracts:
         heads = [
@@ -106,9 +107,13 @@ def value(say: Language, card: Card, loaded: Loaded) -> Part:
         for name, column in ((say.text("Expected"), "predicted"), (say.text("Possible"), "potential"))
     ]
     ahead = pd.DataFrame(rows, columns=["name", "minor", "low_minor", "high_minor"])
+    origin = origins.line(say, loaded.sets["customer_value"])
+    booked = say.text("this is what was booked; contacts and service count with the company's usual costs.")
+    account = plots_customer_card.account(table, currency=currency, language=say.code)
+    outlook = plots_customer_card.outlook(ahead, currency=currency, language=say.code)
     figures = (
-        plots_customer_card.account(table, currency=currency, language=say.code),
-        plots_customer_card.outlook(ahead, currency=currency, language=say.code),
+        certainty.told(account, certainty.none(say, booked), origin=origin),
+        certainty.told(outlook, f"{certainty.interval(say, 90)} {words.possible_range(say)}", origin=origin),
     )
     return Part(head, figures, paragraph(_gap(say, card, loaded)) + paragraph(time))
 

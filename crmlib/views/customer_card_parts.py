@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from crmlib.decisions.desk_history import Code
+from crmlib.views import certainty, layout, origins, plots_customer_card, retention_words, wording
 from crmlib.views import customer_card_words as words
-from crmlib.views import layout, plots_customer_card, retention_words, wording
 from crmlib.views.customer_card_data import Card, Loaded
 from crmlib.views.customer_card_events import LANES, events
 from crmlib.views.customer_card_layout import Part, paragraph
@@ -29,18 +29,19 @@ def tiles(say: Language, card: Card, loaded: Loaded) -> str:
     since = say.text("since {date}", date=words.month(say, life["since"])) if life and life.get("since") else ""
     nps = None if loyalty is None else loyalty.get("nps")
     answer = "" if nps is None else say.text("last answer {n} of 10", n=say.number(nps))
-    worth = say.money(value["predicted_minor"], currency) if value else ""
+    told = [] if loyalty is None else [answer, say.text("a rank, without an interval")]
     reason = retention_words.reason(say, churn["reason"]) if churn and churn.get("reason") else ""
+    risk = [reason, words.risk_range(say, churn)] if churn else []
     return layout.tiles(
         [
             (
                 say.text("Brought in last year, net"),
                 say.money(value["actual_minor"], currency) if value else none,
-                say.text("expected from now on: {money}", money=worth) if value else "",
+                words.expected(say, value, currency) if value else "",
             ),
-            (say.text("Risk of leaving in 90 days"), say.percent(churn["risk_90"]) if churn else none, reason),
+            (say.text("Risk of leaving in 90 days"), say.percent(churn["risk_90"]) if churn else none, _joined(risk)),
             (say.text("Phase"), words.phase(say, life["phase"]) if life else none, since),
-            (say.text("Loyalty index, 0 to 100"), say.number(loyalty["index"]) if loyalty else none, answer),
+            (say.text("Loyalty index, 0 to 100"), say.number(loyalty["index"]) if loyalty else none, _joined(told)),
             (say.text("Owed to us"), say.money(owed, currency), ""),
             (
                 say.text("Points"),
@@ -49,6 +50,10 @@ def tiles(say: Language, card: Card, loaded: Loaded) -> str:
             ),
         ]
     )
+
+
+def _joined(notes: Sequence[str]) -> str:
+    return " · ".join(filter(None, notes))
 
 
 def timeline(say: Language, card: Card, loaded: Loaded, *, since: dt.date | None) -> Part:
@@ -74,6 +79,7 @@ def timeline(say: Language, card: Card, loaded: Loaded, *, since: dt.date | None
     room = pd.Timedelta(days=max(7, round((pd.Timestamp(card.as_of) - first).days * 0.02)))
     span = (first - room, max(merged["on"].max(), pd.Timestamp(card.as_of)) + room)
     drawn = plots_customer_card.timeline(merged, lanes=lanes, span=span, language=say.code)
+    drawn = certainty.told(drawn, certainty.counted(say), origin=origins.records(say, loaded.snapshot))
     return Part(head, (drawn,), _listed(say, found, loaded))
 
 

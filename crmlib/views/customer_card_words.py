@@ -178,6 +178,35 @@ def credit(say: Language, one: Code, names: Mapping[str, str], *, currency: str)
     return say.text(_CREDIT[code], **about)
 
 
+def risk_range(say: Language, row: Code) -> str:
+    """Return between which ends the risk of leaving within 90 days lies, "" where that is not known."""
+    if row.get("low_90") is None or row.get("high_90") is None:
+        return ""
+    return say.text("90%: {low} to {high}", low=say.percent(row["low_90"]), high=say.percent(row["high_90"]))
+
+
+def expected(say: Language, row: Code, currency: str) -> str:
+    """Return what a customer is expected to bring from now on, with the ends of the 90% interval."""
+    told = say.text("expected from now on: {money}", money=say.money(row["predicted_minor"], currency))
+    low, high = (row.get(f"predicted_{end}_minor") for end in ("low", "high"))
+    if low is None or high is None:
+        return told
+    ends = say.text("90%: {low} to {high}", low=say.money(low, currency), high=say.money(high, currency))
+    return f"{told} ({ends})"
+
+
+def possible_range(say: Language) -> str:
+    """Return what the interval around a possible value means."""
+    return say.text("Around what is possible it says how different comparable customers are.")
+
+
+def no_range(say: Language) -> str:
+    """Return why an index of loyalty has no interval."""
+    return say.text(
+        "the index is a rank among all customers; how well it foretells who stays was tested for all together."
+    )
+
+
 def month(say: Language, day: dt.date) -> str:
     """Return the month of a day in figures."""
     return f"{day.month:02d}.{day.year}" if say.code == "ru" else f"{day.year}-{day.month:02d}"

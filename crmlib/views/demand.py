@@ -7,11 +7,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from crmlib.decisions.export import export
 from crmlib.store import overrides
-from crmlib.views import demand_data, demand_parts, layout, plots, texts
+from crmlib.views import demand_data, demand_parts, layout, origins, plots, texts
 from crmlib.views import demand_words as words
-from crmlib.views.chart import Chart
 from crmlib.views.demand_data import Chosen
 from crmlib.views.demand_override import OverrideCard
 from crmlib.views.demand_what_if import WhatIfCard
@@ -20,6 +18,7 @@ from crmlib.views.frame import Frame
 CHARTS = ("path", "errors", "added", "plans", "hierarchy")
 CSS = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 YEARS = (1, 2, 0)
+_LONGEST_SEARCH = 64
 
 
 def panel(data: str | Path, *, language: str = "en") -> widgets.Widget:
@@ -31,12 +30,16 @@ def panel(data: str | Path, *, language: str = "en") -> widgets.Widget:
 
 
 class Panel:
-    """The widgets of the panel; what a person chose is kept in the widgets themselves."""
+    """The widgets of the panel; what a person chose is kept in the widgets themselves.
+
+    ``seen`` is the customer whose series is shown: each look at one customer's demand is on record.
+    """
 
     def __init__(self, data: Path, language: str) -> None:
         self.data = data
         self.loaded: demand_data.Loaded | None = None
         self.chosen: Chosen | None = None
+        self.seen = ""
         self.frame = Frame(
             texts.later("Demand"),
             data=data,
@@ -55,8 +58,8 @@ class Panel:
         self.labels = {name: widgets.Label() for name in ("step", "find", "what", "where", "years")}
         self.tiles = widgets.HTML()
         self.titles, self.notes = ({name: widgets.HTML() for name in CHARTS} for _ in range(2))
-        self.charts = {name: Chart(plots.empty("")) for name in CHARTS}
-        self.downloads = {name: widgets.Button() for name in ("series", "level")}
+        self.charts = {name: self.frame.chart(name) for name in CHARTS}
+        self.downloads = {name: widgets.Button().add_class("crm-needs-export") for name in ("series", "level")}
         self.overriding = OverrideCard(self.frame, data, self._draw)
         self.trying = WhatIfCard(self.frame)
         for control in (self.step, self.what, self.where, self.years, self.find):
@@ -115,7 +118,7 @@ class Panel:
 
     def _apply(self, settings: dict[str, Any]) -> None:
         with self.frame.quietly():
-            self.find.value = str(settings["find"])
+            self.find.value = str(settings["find"])[:_LONGEST_SEARCH]
             for name in ("step", "years", "what", "where"):
                 self._fill()
                 control = getattr(self, name)
@@ -125,24 +128,24 @@ class Panel:
         self._draw()
 
     def _export(self, name: str) -> None:
+        self.frame.require("export")
         assert self.loaded is not None and self.chosen is not None
         level, series_id = self.chosen.level, self.chosen.series_id
         table = self.loaded.forecast[self.loaded.forecast["level"] == level]
         if name == "series":
             table = table[table["series_id"] == series_id]
         table = overrides.apply(table, overrides.in_force(self.data, level=level))
-        content = {"score_set_id": self.loaded.score_set.score_set_id, "level": level}
-        content |= {"series_id": series_id} if name == "series" else {}
-        path = export(
+        content: dict[str, Any] = {"score_set_id": self.loaded.score_set.score_set_id, "level": level}
+        if name == "series":
+            # The record outlives the customer: which one it was stands in the entry of the look, as a pseudonym.
+            content["series_id"] = "one customer's" if "customer_id" in self.chosen.keys else series_id
+        path = self.frame.take(
             table.sort_values(["series_id", "period"]),
-            data=self.data,
-            actor=self.frame.actor,
-            purpose="demand",
-            content=content,
-            now=self.frame.now(),
             name=f"demand-{level}".replace("_", "-"),
+            purpose="demand",
+            format="csv",
+            content=content,
         )
-        self.frame.save(path)
         self.frame.tell(
             self.say.plural("{n} row saved as {name}.", "{n} rows saved as {name}.", len(table), name=path.name)
         )
@@ -153,8 +156,6 @@ class Panel:
         """Say everything in the language chosen."""
         assert self.loaded is not None
         say, loaded = self.say, self.loaded
-        for chart in (*self.charts.values(), self.trying.chart):
-            chart.trouble = say.text("This chart could not be drawn; reload the page.")
         named = {
             "step": say.text("Step of time"),
             "find": say.text("Find a product or place"),
@@ -172,12 +173,9 @@ class Panel:
         with self.frame.quietly():
             _fill(self.step, [(words.step(say, code), code) for code in loaded.steps])
             self._fill()
-        parts = [
-            say.text("warehouse version {n}", n=loaded.score_set.warehouse_version),
-            say.text("scores {n}", n=loaded.score_set.score_set_id),
-        ]
+        parts = [*origins.scores(say, loaded.score_set), say.text("scores {n}", n=loaded.score_set.score_set_id)]
         if loaded.effects_set is not None:
-            parts.append(say.text("effects {n}", n=loaded.effects_set.score_set_id))
+            parts.append(origins.briefly(say, loaded.effects_set))
         self.frame.origin(parts, as_of=loaded.as_of)
         self._draw()
 
@@ -202,7 +200,7 @@ class Panel:
 
     def _found(self, options: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the options with the words searched in them; all where there are none, the search means the other list."""
-        wanted = self.find.value.casefold().strip()
+        wanted = self._searched()
         return [one for one in options if wanted in one[0].casefold()] or options
 
     def _draw(self) -> None:
@@ -212,14 +210,15 @@ class Panel:
             self._fill()
         for control in (self.step, self.what, self.where):
             control.disabled = len(control.options) < 2
-        self.chosen = chosen = loaded.choose(self.step.value, self.what.value, self.where.value)
+        chosen = loaded.choose(self.step.value, self.what.value, self.where.value)
+        self._see(chosen.keys.get("customer_id", ""))
+        self.chosen = chosen
         every = overrides.table(self.data)
         rows = every[(every["level"] == chosen.level) & (every["series_id"] == chosen.series_id)]
         for name, part in demand_parts.parts(say, loaded, chosen, years=self.years.value, overrides=rows).items():
             self.titles[name].value, self.notes[name].value = part.title, part.note
             self.charts[name].layout.display = "none" if part.figure is None else ""
-            if part.figure is not None:
-                self.charts[name].update(part.figure)
+            self.charts[name].update(plots.empty("", language=say.code) if part.figure is None else part.figure)
         held = rows[rows["in_force"]]
         final = overrides.apply(chosen.forecast, held[list(overrides.COLUMNS)])
         self.tiles.value = layout.tiles(demand_parts.tiles(say, loaded, chosen, final=final))
@@ -227,11 +226,23 @@ class Panel:
         self.trying.show(loaded, chosen)
         self._say_search()
 
+    def _see(self, customer: str) -> None:
+        """Have a look at one customer's demand on record before it shows, once while it stays on the screen."""
+        before, self.seen = self.seen, ""
+        if customer and customer != before:
+            self.frame.looked(customer)
+        self.seen = customer
+
+    def _searched(self) -> str:
+        return self.find.value.casefold().strip()[:_LONGEST_SEARCH]
+
     def _say_search(self) -> None:
-        wanted = self.find.value.casefold().strip()
+        wanted = self._searched()
         shown = [name for name, _ in (*self.what.options, *self.where.options)]
         if wanted and not any(wanted in name.casefold() for name in shown):
-            self.frame.complain(self.say.text("Nothing here is called like {words}.", words=self.find.value.strip()))
+            self.frame.complain(
+                self.say.text("Nothing here is called like {words}.", words=self.find.value.strip()[:_LONGEST_SEARCH])
+            )
 
 
 def _fill(control: widgets.Dropdown, options: list[tuple[str, Any]]) -> None:

@@ -26,7 +26,7 @@ ALL = ""
 """The choice of everything together: all products, all regions."""
 TABLES = (
     *("history", "future", "errors", "accuracy", "weights", "coherence", "judgement", "plans"),
-    *("value_added", "overrides", "treatment", "levels", "missing"),
+    *("value_added", "overrides", "treatment", "levels", "missing", "notes"),
 )
 PAST_PERIODS = {"week": 52, "month": 12, "day": 91, "quarter": 4}
 """Periods of what the list of histories calls a year; of days, a quarter."""

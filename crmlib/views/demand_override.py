@@ -37,6 +37,8 @@ class OverrideCard:
         # Sent when the field is left: letters still on their way would miss the click on the button.
         self.reason = widgets.Text(continuous_update=False, layout=wide)
         self.put, self.withdraw = widgets.Button(button_style="primary"), widgets.Button()
+        for button in (self.put, self.withdraw):
+            button.add_class("crm-needs-change")
         self.labels = {name: widgets.Label() for name in ("period", "quantity", "reason", "standing")}
         self.period.observe(framed.guarded(self._prefill), "value")
         self.standing.observe(framed.guarded(self._offer_withdrawal), "value")
@@ -116,6 +118,7 @@ class OverrideCard:
         self.withdraw.disabled = self.standing.value is None
 
     def _put(self) -> None:
+        self.frame.require("change")
         row, say, chosen = self._row(), self.frame.say, self.chosen
         assert chosen is not None
         if not self.reason.value.strip():
@@ -149,6 +152,7 @@ class OverrideCard:
         )
 
     def _withdraw(self) -> None:
+        self.frame.require("change")
         if self.standing.value is None:
             return
         overrides.withdraw(self.data, int(self.standing.value), now=self.frame.now(), actor=self.frame.actor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from crmlib.models.demand import intervals
-from crmlib.views import demand_data, layout, plots_demand
+from crmlib.views import certainty, demand_data, layout, plots_demand
 from crmlib.views import demand_words as words
 from crmlib.views.demand_data import Chosen, Loaded
 from crmlib.views.texts import Language
@@ -87,8 +88,27 @@ def _path(say: Language, loaded: Loaded, chosen: Chosen, years: int, overrides: 
         unit=unit(say, loaded, chosen),
         language=say.code,
     )
-    told = [_how(say, loaded, chosen), *_cautions(say, chosen), _treated(say, chosen)]
+    told = [_how(say, loaded, chosen), *_cautions(say, chosen), _treated(say, chosen), _noted(say, loaded, chosen)]
+    sure = say.text("no interval could be made: there are too few past errors.")
+    figure = certainty.told(figure, certainty.none(say, sure) if chosen.unsure else words.bands(say))
     return Part(title, figure, "".join(told))
+
+
+def _noted(say: Language, loaded: Loaded, chosen: Chosen) -> str:
+    """Return what was noted about all series of the step, and what could not be made of it."""
+    table = loaded.tables["notes"]
+    rows = table[table["step"] == chosen.step] if len(table) else pd.DataFrame({"parameters": []})
+    lines = [words.note(say, json.loads(one)) for one in rows["parameters"]]
+    shown = {f"levels:{chosen.step}", f"intervals:{chosen.step}", *(["weeks"] if chosen.step == "day" else [])}
+    lines += [words.lacking(say, part, why) for part, why in loaded.missing.items() if part in shown]
+    items = "".join(f"<li>{html.escape(one)}</li>" for one in lines if one)
+    head = html.escape(say.text("How it was made"))
+    return f"<details><summary>{head}</summary><ul>{items}</ul></details>" if items else ""
+
+
+def _why(say: Language, loaded: Loaded, part: str, otherwise: str) -> str:
+    """Return why there is nothing of a part: what the job said, in the reader's language, else ``otherwise``."""
+    return words.lacking(say, part, loaded.missing[part]) if part in loaded.missing else otherwise
 
 
 def _how(say: Language, loaded: Loaded, chosen: Chosen) -> str:
@@ -155,12 +175,15 @@ def _errors(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
     table = loaded.accuracy(chosen.level)
     if table.empty:
         why = say.text("The history is too short to test forecasts of this level.")
-        return nothing(title, loaded.missing.get(f"errors:{chosen.level}", why))
-    return Part(
-        title,
-        plots_demand.errors(table, naive=words.naive(say, chosen.step), language=say.code),
-        _said(_own(say, loaded, chosen)),
-    )
+        return nothing(title, _why(say, loaded, f"errors:{chosen.level}", why))
+    drawn = plots_demand.errors(table, naive=words.naive(say, chosen.step), language=say.code)
+    return Part(title, _tested(say, drawn), _said(_own(say, loaded, chosen)))
+
+
+def _tested(say: Language, drawn: go.Figure) -> go.Figure:
+    """Return a chart of past errors with what is to be said of it: they are measured."""
+    why = say.text("these are the errors made on past periods, all of them counted; the next may be larger or smaller.")
+    return certainty.told(drawn, certainty.none(say, why))
 
 
 def _own(say: Language, loaded: Loaded, chosen: Chosen) -> str:
@@ -193,12 +216,28 @@ def _added(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
     table = loaded.of_level("value_added", chosen.level)
     if table.empty:
         why = say.text("Nothing has been compared at this level yet.")
-        return nothing(title, loaded.missing.get("value_added", why))
+        return nothing(title, _why(say, loaded, f"value_added:{chosen.level}", why))
     names = {code: words.added(say, code, chosen.step) for code in table["step"]}
     note = ""
     if not table["step"].eq("override").any():
         note = say.text("No override has met its period yet, so what overrides add is not known.")
-    return Part(title, plots_demand.value_added(table, names=names, language=say.code), _said(note))
+    drawn = plots_demand.value_added(table, names=names, language=say.code)
+    return Part(title, _tested(say, drawn), _said(note) + _sure_steps(say, table, names))
+
+
+def _sure_steps(say: Language, table: pd.DataFrame, names: dict[str, str]) -> str:
+    """Return between which ends each step's change of the error lies, where enough series tell."""
+    known = table[table["low"].notna() & table["high"].notna()] if "low" in table else table.iloc[:0]
+    told = [
+        say.text(
+            "{step}: {low} to {high} points",
+            step=names[row["step"]],
+            low=words.points(say, row["low"]),
+            high=words.points(say, row["high"]),
+        )
+        for row in known.to_dict("records")
+    ]
+    return _said(say.text("95% intervals of the change: {steps}.", steps="; ".join(told))) if told else ""
 
 
 def _plans(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
@@ -210,11 +249,12 @@ def _plans(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
     )
     table = loaded.tables["judgement"]
     if table.empty:
-        return nothing(title, loaded.missing.get("plans", say.text("No plans or outside forecasts were loaded.")))
+        return nothing(title, _why(say, loaded, "plans", say.text("No plans or outside forecasts were loaded.")))
     known = table[table["bias"].notna()]
     if known.empty:
         return nothing(title, say.text("No plan has met its period yet, so nothing is known of their bias."))
-    return Part(title, plots_demand.plans(known, language=say.code), _said(_unknown(say, table)))
+    drawn = certainty.told(plots_demand.plans(known, language=say.code), certainty.interval(say, 95))
+    return Part(title, drawn, _said(_unknown(say, table)))
 
 
 def _unknown(say: Language, table: pd.DataFrame) -> str:
@@ -230,7 +270,8 @@ def _hierarchy(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
     table = loaded.tables["coherence"]
     rows = table[table["step"] == chosen.step] if len(table) else table
     if rows.empty:
-        return nothing(title, say.text("There is one level only at this step, so nothing has to add up."))
+        one = say.text("There is one level only at this step, so nothing has to add up.")
+        return nothing(title, _why(say, loaded, f"coherence:{chosen.step}", one))
     grid = compared(rows)
     names = {level: words.level(say, level) for level in grid["level"]}
     worse = grid[grid["after"] > grid["before"] * (1 + _HARM)]
@@ -238,7 +279,7 @@ def _hierarchy(say: Language, loaded: Loaded, chosen: Chosen) -> Part:
     if len(worse):
         told = say.text("It makes worse: {levels}.", levels=", ".join(names[level] for level in worse["level"]))
         note = f'<p class="crm-note">{html.escape(told)}</p>'
-    return Part(title, plots_demand.hierarchy(grid, names=names, language=say.code), note)
+    return Part(title, _tested(say, plots_demand.hierarchy(grid, names=names, language=say.code)), note)
 
 
 def compared(rows: pd.DataFrame) -> pd.DataFrame:
@@ -278,6 +319,7 @@ def tiles(say: Language, loaded: Loaded, chosen: Chosen, *, final: pd.DataFrame)
     total = float(final["final"].sum())
     change = total / ahead["before"] - 1 if ahead["before"] > 0 else np.nan
     note = say.text("{change} on a year before", change=words.signed(say, change)) if np.isfinite(change) else ""
+    note = " · ".join(filter(None, [note, say.text("the sum has no interval")]))
     name = say.text("Next {periods} together", periods=words.periods(say, chosen.step, len(final)))
     return [*shown, (name, say.number(total), note), *_quality_tiles(say, loaded, chosen)]
 

@@ -10,9 +10,8 @@ import ipywidgets as widgets
 import pandas as pd
 
 from crmlib.decisions import promotion_plan
-from crmlib.views import demand_parts, layout, plots, plots_demand
+from crmlib.views import certainty, demand_parts, layout, origins, plots, plots_demand
 from crmlib.views import demand_words as words
-from crmlib.views.chart import Chart
 from crmlib.views.demand_data import Chosen, Loaded
 from crmlib.views.frame import Frame
 from crmlib.views.texts import Language
@@ -35,7 +34,7 @@ class WhatIfCard:
         self.promoted = widgets.Checkbox(indent=False)
         self.first, self.last = widgets.Dropdown(layout=wide), widgets.Dropdown(layout=wide)
         self.labels = {name: widgets.Label() for name in ("price", "first", "last")}
-        self.chart = Chart(plots.empty(""))
+        self.chart = framed.chart("what_if")
         for control in (self.price, self.promoted, self.first, self.last):
             control.observe(framed.guarded(self._draw), "value")
         self._asked = layout.controls(*[(self.labels[name], getattr(self, name)) for name in self.labels])
@@ -48,7 +47,9 @@ class WhatIfCard:
 
     def apply(self, settings: dict[str, Any]) -> None:
         """Put back what was tried; called while the frame is quiet."""
-        self.price.value, self.promoted.value = int(settings["price"]), bool(settings["promoted"])
+        price = settings.get("price")
+        self.price.value = int(price) if isinstance(price, int | float) and abs(price) <= CHANGE else self.price.value
+        self.promoted.value = bool(settings.get("promoted"))
 
     def reword(self, say: Language) -> None:
         """Say everything in a language; the values stay."""
@@ -80,19 +81,25 @@ class WhatIfCard:
         why = refused(say, loaded, chosen)
         self._asked.layout.display = self.promoted.layout.display = self.chart.layout.display = "none" if why else ""
         if why:
+            self.chart.update(plots.empty("", language=say.code))
             self.told.value = f'<p class="crm-note">{html.escape(why)}</p>'
             return
         found = outcome(
             loaded, chosen, price=1 + self.price.value / 100, promoted=self.promoted.value, span=self._span()
         )
-        self.chart.update(
-            plots_demand.what_if(found.table, unit=demand_parts.unit(say, loaded, chosen), language=say.code)
-        )
+        unit = demand_parts.unit(say, loaded, chosen)
+        drawn = plots_demand.what_if(found.table, unit=unit, language=say.code)
+        self.chart.update(certainty.told(drawn, certainty.interval(say, 80), origin=_origin(say, loaded)))
         self.told.value = told(say, loaded, chosen, found)
 
     def _span(self) -> tuple[int, int]:
         first, last = int(self.first.value or 0), int(self.last.value or 0)
         return min(first, last), max(first, last)
+
+
+def _origin(say: Language, loaded: Loaded) -> str:
+    made = [origins.line(say, loaded.score_set)]
+    return " · ".join([*made, origins.briefly(say, loaded.effects_set)] if loaded.effects_set is not None else made)
 
 
 def refused(say: Language, loaded: Loaded, chosen: Chosen) -> str:

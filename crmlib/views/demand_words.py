@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from typing import Any
 
 import pandas as pd
 
@@ -99,6 +101,30 @@ _ASSUMED = {
     "stock_suffices": later("there is enough in stock"),
 }
 
+_TREATMENTS = {
+    "none": later("The history was taken as it is: taking open days or promotions out of it did not help."),
+    "opening": later("Open and closed days were taken out of the history, and put back into the forecast."),
+    "opening_and_promotions": later(
+        "Open days and promotions were taken out of the history, and those that are planned put into the forecast."
+    ),
+}
+_KINDS = {
+    "regular": later("series with regular demand"),
+    "intermittent": later("series with demand now and then"),
+    "short": later("series with a short history"),
+    "fixed": later("series with a simpler method"),
+}
+_LACKING = {
+    "plans": later("No plans or outside forecasts could be used."),
+    "errors": later("The history is too short to test forecasts of this level."),
+    "value_added": later("Nothing can be compared at this level."),
+    "coherence": later("Which way of making levels add up is best could not be found out."),
+    "intervals": later("Too few past periods to check the width of the intervals."),
+    "levels": later("There are too many products by region: forecast are the products and their total."),
+    "weeks": later("The days could not be tested together with the weeks they follow."),
+}
+_FOUND = re.compile(r"found ([\d,]+)[^,;)]*, need ([\d,]+)")
+
 
 def step(say: Language, code: str) -> str:
     """Return a step of time as a choice: "By week"."""
@@ -141,6 +167,36 @@ def reason(say: Language, code: str) -> str:
 def caution(say: Language, code: str) -> str:
     """Return what a forecast could not know, as a sentence; "" for the reason of a simpler method."""
     return say.text(_CAUTIONS[code]) if code in _CAUTIONS else ""
+
+
+def lacking(say: Language, part: str, why: str) -> str:
+    """Return why a part could not be made, in the reader's language; ``why`` is the sentence of the job.
+
+    >>> from crmlib.views.texts import speak
+    >>> lacking(speak("en"), "plans", "plans: found 0 plans, need 1; load a table of plans")
+    'No plans or outside forecasts could be used. Found 0, needed 1.'
+    """
+    known = _LACKING.get(part.partition(":")[0])
+    told = say.text(known) if known else say.text("No forecast could be made {step}.", step=step(say, part).lower())
+    found = _FOUND.search(why)
+    if not found:
+        return told
+    numbers = [say.number(int(one.replace(",", ""))) for one in found.groups()]
+    return f"{told} {say.text('Found {found}, needed {need}.', found=numbers[0], need=numbers[1])}"
+
+
+def note(say: Language, told: dict[str, Any]) -> str:
+    """Return what a forecaster noted about all series of a step, "" for what is told elsewhere."""
+    if told["code"] == "treatment":
+        return say.text(_TREATMENTS[told["chosen"]]) if told["chosen"] in _TREATMENTS else ""
+    if told["code"] == "intervals_lent":
+        return say.plural(
+            "{n} of the {kind} had too few errors of its own: its intervals are those of the commonest kind.",
+            "{n} of the {kind} had too few errors of their own: their intervals are those of the commonest kind.",
+            told["series"],
+            kind=_known(say, _KINDS, told["kind"]),
+        )
+    return ""
 
 
 def status(say: Language, code: str) -> str:
@@ -213,6 +269,22 @@ def signed(say: Language, share: float, digits: int = 0) -> str:
     if round(abs(share) * 100, digits) == 0:
         return written
     return f"{'+' if share > 0 else '−'}{written}"
+
+
+def points(say: Language, share: float) -> str:
+    """Return a change of a share in points, with its sign.
+
+    >>> from crmlib.views.texts import speak
+    >>> points(speak("en"), -0.012), points(speak("ru"), 0.0304)
+    ('−1.2', '+3,0')
+    """
+    written = say.number(abs(share) * 100, 1)
+    return f"{'+' if share > 0 else '−' if share < 0 else '±'}{written}"
+
+
+def bands(say: Language) -> str:
+    """Return what the bands around a forecast are."""
+    return say.text("The dark band around the forecast is its 80% interval, the light one its 95% interval.")
 
 
 def _known(say: Language, words: dict[str, str], code: str) -> str:

@@ -64,6 +64,11 @@ _EVENTS = {
     "information": later("information"),
     "contact": later("contact"),
 }
+_UNDATED = {
+    "birthday": later("Birthday about now: congratulate"),
+    "child_turned": later("A child turned {n} lately"),
+    "child_turns": later("A child turns {n} soon"),
+}
 # Why not, by code; {product}, {date}, {n}, {money} and {word} stand for the parameters.
 _WHY_NOT = {
     "already_held": later("has it already"),
@@ -154,14 +159,16 @@ def _parameters(say: Language, told: Code, names: Names, *, number: float, curre
     )
 
 
-def occasion(say: Language, code: Code) -> str:
-    """Return an occasion in the household, in words.
+def occasion(say: Language, code: Code, *, dated: bool = True) -> str:
+    """Return an occasion in the household, in words; the days of birthdays, which tell dates of birth, where ``dated``.
 
     >>> import datetime as dt
     >>> from crmlib.views.texts import speak
     >>> occasion(speak("en"), {"code": "child_turned", "years": 17, "on": dt.date(2025, 5, 20)})
     'A child turned 17 on 20 May 2025'
     """
+    if not dated and code["code"] in _UNDATED:
+        return say.text(_UNDATED[code["code"]], n=code.get("years", ""))
     day = say.date(code["on"])
     match code["code"]:
         case "birthday":
@@ -195,8 +202,8 @@ def headline(say: Language, who: Code, customer_id: str, *, shown: bool) -> str:
     return " · ".join(told)
 
 
-def chips(say: Language, prompt: Any, names: Names) -> str:
-    """Return the HTML of what matters now: complaints, applications, occasions, contracts that end, debts."""
+def chips(say: Language, prompt: Any, names: Names, *, dated: bool = True) -> str:
+    """Return the HTML of what matters now: complaints, applications, occasions (see there), contracts that end, debts."""
     named: Callable[[str], str] = lambda product: names.get(product, product)  # noqa: E731
     found = [("alert", note(say, one)) for one in prompt.notes]
     for one in prompt.complaints:
@@ -207,7 +214,7 @@ def chips(say: Language, prompt: Any, names: Names) -> str:
     for one in prompt.pending:
         day, product = say.date(one["applied_at"]), named(one["product_id"])
         found.append(("news", say.text("Application pending: {product}, since {date}", product=product, date=day)))
-    found += [("news", occasion(say, one)) for one in prompt.occasions]
+    found += [("news", occasion(say, one, dated=dated)) for one in prompt.occasions]
     for one in prompt.endings:
         found.append(
             ("news", say.text("{product} ends on {date}", product=named(one["product_id"]), date=say.date(one["on"])))

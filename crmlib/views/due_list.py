@@ -8,10 +8,8 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from crmlib.decisions.export import export
-from crmlib.views import due_list_data, due_list_tables, layout, plots, plots_due_list, texts
+from crmlib.views import certainty, due_list_data, due_list_tables, layout, origins, plots, plots_due_list, texts
 from crmlib.views import due_list_words as words
-from crmlib.views.chart import Chart
 from crmlib.views.due_list_data import Choice, Loaded
 from crmlib.views.frame import Frame
 
@@ -28,12 +26,16 @@ def panel(data: str | Path, *, language: str = "en") -> widgets.Widget:
 
 
 class Panel:
-    """The widgets of the panel; what a person chose is kept in the widgets themselves."""
+    """The widgets of the panel; what a person chose is kept in the widgets themselves.
+
+    ``seen`` is the outlet whose orders are shown: each look at the customer it belongs to is on record.
+    """
 
     def __init__(self, data: Path, language: str) -> None:
         self.data = data
         self.loaded: Loaded | None = None
         self.rows = pd.DataFrame()
+        self.seen = ""
         self.frame = Frame(
             texts.later("Due list"),
             data=data,
@@ -52,12 +54,14 @@ class Panel:
         self.tiles = widgets.HTML()
         self.titles = {name: widgets.HTML() for name in (*CHARTS, "plan", "left", "orders")}
         self.notes = {name: widgets.HTML() for name in (*CHARTS, "left", "orders")}
-        self.charts = {name: Chart(plots.empty("")) for name in CHARTS}
+        self.charts = {name: self.frame.chart(name) for name in CHARTS}
         self.plan = due_list_tables.Plan()
         self.csv, self.xlsx = widgets.Button(button_style="primary"), widgets.Button()
+        for button in (self.csv, self.xlsx):
+            button.add_class("crm-needs-export")
         for name in CONTROLS:
             getattr(self, name).observe(self.frame.guarded(self._draw), "value")
-        self.outlet.observe(self.frame.guarded(self._draw_orders), "value")
+        self.outlet.observe(self.frame.guarded(self._look), "value")
         self.csv.on_click(self.frame.guarded(lambda: self._export("csv")))
         self.xlsx.on_click(self.frame.guarded(lambda: self._export("xlsx")))
         self.root = self.frame.show(*self._arranged())
@@ -97,16 +101,29 @@ class Panel:
         with self.frame.quietly():
             for name in CONTROLS:
                 control = getattr(self, name)
-                if settings[name] in [code for _, code in control.options]:
+                if settings.get(name) in [code for _, code in control.options]:
                     control.value = settings[name]
         self._draw()
 
     def _choice(self) -> Choice:
         return Choice(self.employee.value or "", self.region.value or "", self.week.value or "")
 
-    def _export(self, format: str) -> None:
+    def _look(self) -> None:
+        """An outlet was chosen: show its orders, once the look at its customer is on record."""
         assert self.loaded is not None
-        say, loaded, choice, now = self.say, self.loaded, self._choice(), self.frame.now()
+        chosen, self.seen = self.outlet.value or "", ""
+        try:
+            if chosen:
+                due = self.loaded.due
+                self.frame.looked(str(due.loc[due["outlet_id"] == chosen, "customer_id"].iloc[0]))
+            self.seen = chosen
+        finally:
+            self._draw_orders()
+
+    def _export(self, format: str) -> None:
+        self.frame.require("export")
+        assert self.loaded is not None
+        say, loaded, choice = self.say, self.loaded, self._choice()
         table = due_list_data.exported(loaded, self.rows)
         content = {
             "employee": choice.employee,
@@ -115,17 +132,7 @@ class Panel:
             "score_set": loaded.score_set.score_set_id,
             "as_of": str(loaded.score_set.as_of),
         }
-        path = export(
-            table,
-            data=loaded.data,
-            actor=self.frame.actor,
-            purpose="visit plan",
-            content=content,
-            now=now,
-            name="due-list",
-            format=format,
-        )
-        self.frame.save(path)
+        path = self.frame.take(table, name="due-list", purpose="visit plan", format=format, content=content)
         self.frame.tell(say.plural("{n} row saved as {name}.", "{n} rows saved as {name}.", len(table), name=path.name))
 
     # ---------------------------------------------------------------- what is shown
@@ -133,8 +140,6 @@ class Panel:
     def _reworded(self) -> None:
         say, loaded = self.say, self.loaded
         assert loaded is not None
-        for chart in self.charts.values():
-            chart.trouble = say.text("This chart could not be drawn; reload the page.")
         self.labels["employee"].value, self.labels["region"].value = say.text("Representative"), say.text("Region")
         self.labels["week"].value, self.labels["outlet"].value = say.text("Week"), say.text("Outlet")
         self.csv.description = say.text("Download {format}", format="CSV")
@@ -152,10 +157,9 @@ class Panel:
             )
             _fill(self.region, [(say.text("all regions"), ""), *((name, name) for name in regions)])
             _fill(self.week, [(say.text("all weeks"), ""), *weeks])
-        parts = [
-            say.text("warehouse version {n}", n=loaded.score_set.warehouse_version),
-            say.text("scores {n}", n=loaded.score_set.score_set_id),
-        ]
+        parts = [*origins.scores(say, loaded.score_set), say.text("scores {n}", n=loaded.score_set.score_set_id)]
+        if loaded.orders is not None:
+            parts.append(origins.briefly(say, loaded.orders))
         self.frame.origin(parts, as_of=loaded.score_set.as_of)
         self._draw()
 
@@ -165,7 +169,7 @@ class Panel:
         self.rows = due_list_data.chosen(loaded.visits, choice)
         due = due_list_data.chosen(loaded.due, choice)
         left = due_list_data.chosen(loaded.left_out, choice)
-        self.tiles.value = layout.tiles(due_list_tables.tiles(say, loaded, visits=self.rows, due=due, left_out=left))
+        self.tiles.value = due_list_tables.tiles(say, loaded, visits=self.rows, due=due, left_out=left)
         self._draw_charts()
         self.titles["plan"].value = layout.title(
             say.text("Whom to visit, and why"),
@@ -196,11 +200,18 @@ class Panel:
             if len(loaded.calibration)
             else tested,
         }
+        sure = dict.fromkeys(("days", "map"), certainty.none(say, words.summed(say))) | {
+            "calibration": certainty.interval(say, 95)
+        }
         for name, figure in figures.items():
-            self.charts[name].update(plots.empty(figure, language=code) if isinstance(figure, str) else figure)
+            if isinstance(figure, str):
+                self.charts[name].update(plots.empty(figure, language=code))
+            else:
+                self.charts[name].update(certainty.told(figure, sure[name]))
         note = say.text(
             "What the customers visited are expected to order within 14 days, less its cost. Most of it would come without a visit too: it is not what a visit adds."
         )
+        note += " " + say.text("Above the bars stands the number of visits.")
         self.titles["days"].value = layout.title(say.text("Margin due by day of visit"), note)
         shown = say.text("{shown} of {n} visits have coordinates.", shown=len(placed), n=len(self.rows))
         self.titles["map"].value = layout.title(say.text("Where the visits are"), shown)
@@ -218,7 +229,8 @@ class Panel:
             pieces = own.groupby("outlet_id")["order_quantity"].sum().sort_values(ascending=False, kind="stable")
             wanted = pieces.index.tolist()
         with self.frame.quietly():
-            _fill(self.outlet, [(f"{names.get(one, one)} ({one})", one) for one in wanted])
+            nobody = (self.say.text("choose an outlet"), "")
+            _fill(self.outlet, [nobody, *((f"{names.get(one, one)} ({one})", one) for one in wanted)])
         self.outlet.disabled = not wanted
 
     def _draw_orders(self) -> None:
@@ -228,7 +240,9 @@ class Panel:
             say.text("What to deliver next"),
             say.text("Proposed from the forecast of each day, the stock, the shelf life and the pack."),
         )
-        self.notes["orders"].value = due_list_tables.proposals(say, self.loaded, self.outlet.value or "")
+        shown = self.seen if self.seen == self.outlet.value else ""
+        any_ = len(self.outlet.options) > 1
+        self.notes["orders"].value = due_list_tables.proposals(say, self.loaded, shown, choose=any_)
 
 
 def _fill(control: widgets.Dropdown, options: list[tuple[str, str]]) -> None:

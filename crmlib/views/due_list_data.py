@@ -23,8 +23,8 @@ class Loaded:
     """What was saved last.
 
     Attributes: ``due`` with region and employee_id of the customer's outlet, ``visits``, ``left_out``, ``calibration``
-    and ``quality`` as `crm replenishment` saved them; ``proposals`` of `crm orders`, with its score set (None: none
-    yet, or of another day); ``products``, ``outlets`` and ``employees`` names; ``places`` latitude and longitude by outlet_id.
+    and ``quality`` as `crm replenishment` saved them; ``proposals`` of `crm orders`, and ``orders`` its score set (None:
+    none yet, or of another day); ``products``, ``outlets`` and ``employees`` names; ``places`` latitude and longitude by outlet_id.
     """
 
     data: Path
@@ -36,6 +36,7 @@ class Loaded:
     calibration: pd.DataFrame
     quality: pd.DataFrame
     proposals: pd.DataFrame | None
+    orders: ScoreSet | None
     products: dict[str, str]
     outlets: dict[str, str]
     employees: dict[str, str]
@@ -82,6 +83,7 @@ def load(data: Path) -> Loaded:
     products = snapshot.table("products", ["product_id", "name"])
     visits = score_sets.beside(data, found, "visits")
     left_out = score_sets.beside(data, found, "left_out")
+    orders = _orders(data, found)
     where = [*STOP, "employee_id", "region"]
     stops = pd.concat([visits[where], left_out[where]], ignore_index=True).drop_duplicates(STOP)
     due = score_sets.read(data, found).merge(stops, on=STOP, how="left", validate="many_to_one")
@@ -94,7 +96,8 @@ def load(data: Path) -> Loaded:
         left_out=left_out,
         calibration=score_sets.beside(data, found, "calibration"),
         quality=score_sets.beside(data, found, "quality"),
-        proposals=_proposals(data, found),
+        proposals=None if orders is None else score_sets.read(data, orders),
+        orders=orders,
         products=_names(products, "product_id"),
         outlets=_names(outlets, "outlet_id"),
         employees=_names(staff, "employee_id"),
@@ -102,9 +105,9 @@ def load(data: Path) -> Loaded:
     )
 
 
-def _proposals(data: Path, due: ScoreSet) -> pd.DataFrame | None:
+def _orders(data: Path, due: ScoreSet) -> ScoreSet | None:
     try:
-        return score_sets.read(data, score_sets.newest(data, "orders", as_of=due.as_of))
+        return score_sets.newest(data, "orders", as_of=due.as_of)
     except NotFoundError:
         return None
 

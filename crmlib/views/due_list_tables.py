@@ -7,7 +7,7 @@ import html
 import ipywidgets as widgets
 import pandas as pd
 
-from crmlib.views import due_list_data, layout, plots_due_list
+from crmlib.views import certainty, due_list_data, layout, plots_due_list
 from crmlib.views import due_list_words as words
 from crmlib.views.due_list_data import Loaded
 from crmlib.views.texts import Language
@@ -58,10 +58,8 @@ class Plan:
         self.back.disabled, self.forth.disabled = self.page == 0, self.page == last
 
 
-def tiles(
-    say: Language, loaded: Loaded, *, visits: pd.DataFrame, due: pd.DataFrame, left_out: pd.DataFrame
-) -> list[tuple[str, str, str]]:
-    """Return the numbers at the top: name, value, note."""
+def tiles(say: Language, loaded: Loaded, *, visits: pd.DataFrame, due: pd.DataFrame, left_out: pd.DataFrame) -> str:
+    """Return the HTML of the numbers at the top, and why what is expected has no interval."""
     soon = due[due["due_7"] > 0.5]
     currency = loaded.company.currency
     customers = say.plural(
@@ -70,7 +68,7 @@ def tiles(
         soon["customer_id"].nunique(),
     )
     cost = say.text("cost {money}", money=say.money(float(visits["cost_minor"].sum()), currency))
-    return [
+    shown = [
         (say.text("Due within a week"), say.number(len(soon)), customers),
         (
             say.text("Margin due within 14 days"),
@@ -84,6 +82,7 @@ def tiles(
             say.text("margin due {money}", money=say.money(float(left_out["expected_margin_minor"].sum()), currency)),
         ),
     ]
+    return f"{layout.tiles(shown)}<p><small>{html.escape(certainty.none(say, words.summed(say)))}</small></p>"
 
 
 def visits(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
@@ -139,11 +138,14 @@ def left_out(say: Language, loaded: Loaded, rows: pd.DataFrame) -> str:
     return layout.table(heads, body)
 
 
-def proposals(say: Language, loaded: Loaded, outlet: str) -> str:
-    """Return the HTML of the order proposals of one outlet, or what is missing in words."""
+def proposals(say: Language, loaded: Loaded, outlet: str, *, choose: bool = False) -> str:
+    """Return the HTML of the order proposals of one outlet, or what is missing in words; ``choose``: there are outlets."""
     if loaded.proposals is None:
         words_ = say.text("No order proposals for this day yet; run `crm demand` and `crm orders`.")
         return f"<p>{html.escape(words_)}</p>"
+    if not outlet and choose:
+        told = say.text("Choose an outlet to see what to deliver. Who looked at which customer's orders is recorded.")
+        return f"<p>{html.escape(told)}</p>"
     rows = loaded.proposals[loaded.proposals["outlet_id"] == outlet]
     if rows.empty:
         return f"<p>{html.escape(say.text('No outlet of this choice has order proposals.'))}</p>"

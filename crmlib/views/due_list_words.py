@@ -50,6 +50,11 @@ def proposal(say: Language, code: str) -> str:
     return known.get(code, "")
 
 
+def summed(say: Language) -> str:
+    """Return why what is due has no interval."""
+    return say.text("what is due is chance × margin, summed; whether the chances hold is shown further below.")
+
+
 def trusted(say: Language, quality: pd.DataFrame) -> str:
     """Return how well the chances told the days apart on which orders came, beside the simple rule."""
     if quality.empty:

@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 
 from crmlib.decisions.export import export
 from crmlib.errors import CrmError, RefusedError
-from crmlib.views import certainty, chart_table, page_table, plots, texts
+from crmlib.views import cards, certainty, chart_table, error_words, page_table, plots, texts
 from crmlib.views import visitor as visitors
 from crmlib.views.chart import Chart
 from crmlib.views.named_views import Views
@@ -27,7 +27,10 @@ from crmlib.views.page import Page
 
 log = logging.getLogger(__name__)
 
-CSS = f"<style>{Path(__file__).with_name('frame.css').read_text(encoding='utf-8')}</style>"
+CSS = "".join(
+    f"<style>{Path(__file__).with_name(name).read_text(encoding='utf-8')}</style>"
+    for name in ("theme.css", "frame.css")
+)
 _LONGEST_QUERY = 2_000
 _LONGEST_VALUE = 200
 
@@ -38,6 +41,7 @@ class Frame:
     ``load`` reads the newest data, ``draw`` says everything anew; both are called by ``reload``, ``draw`` also when
     the language changes. ``newest`` returns what changes when there are newer data: it is asked when a person opens the
     page, which may have been made ready hours ago. ``asked`` receives what the address of the page asked for.
+    ``came`` is called when somebody came to a page made ready before, for what depends on who that is.
     ``settings`` and ``apply`` return and restore what a person chose, for views kept under a name.
     """
 
@@ -52,11 +56,13 @@ class Frame:
         language: str = "en",
         newest: Callable[[], object] | None = None,
         asked: Callable[[dict[str, str]], None] | None = None,
+        came: Callable[[], None] | None = None,
         settings: Callable[[], dict[str, Any]] | None = None,
         apply: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.data, self.dashboard, self.title = data, dashboard, title
         self._load, self._draw, self._newest, self._asked = load, draw, newest, asked
+        self._came = came
         self._settings, self._apply = settings, apply
         self.loaded = False
         self._seen: object = None
@@ -123,6 +129,8 @@ class Frame:
                 return
             self._trouble.value = ""
             with self._worded():
+                if not self.visitor.name:  # the page was made ready before anybody came, and may not have said who
+                    self.visitor = visitors.current(self.data)
                 action()
 
         return handle
@@ -219,7 +227,7 @@ class Frame:
         try:
             yield
         except CrmError as error:
-            self.complain(str(error))
+            self.complain(error_words.words(self.say, error))
         except Exception as error:
             log.exception("the dashboard %s failed", self.dashboard)
             self.complain(self.say.text("Something unexpected went wrong ({what}).", what=type(error).__name__))
@@ -258,8 +266,18 @@ class Frame:
         file, content = f"{self.dashboard}-{name}", {"chart": name, "origin": self._origin_parts()}
         if format != "png":
             say = self.say
-            words = {"series": say.text("series"), "value": say.text("value")}
-            table = chart_table.table(chart.figure, **words)
+            words = {
+                "series": say.text("series"),
+                "item": say.text("item"),
+                "value": say.text("value"),
+                "low": say.text("lower limit"),
+                "high": say.text("upper limit"),
+                "first": say.text("first"),
+                "last": say.text("last"),
+                "row": say.text("row"),
+                "column": say.text("column"),
+            }
+            table = chart_table.table(chart.figure, words=words)
             self.take(table, name=file, purpose="a chart's numbers", format=format, content=content)
             return
         from crmlib.decisions.export import picture  # noqa: PLC0415
@@ -285,6 +303,8 @@ class Frame:
         self._say_page()
         if not self.loaded or (self._newest is not None and self._newest() != self._seen):
             self.reload()
+        elif self._came:
+            self.guarded(self._came)()
         if self._views:
             self._views.refresh()
         wanted = asked_for(query)
@@ -304,6 +324,20 @@ class Frame:
         self.loaded, self._seen = True, seen
         self.body.layout.display = ""
         self._reworded()
+        self._publish()
+
+    def _publish(self) -> None:
+        parts, as_of, note = self._origin
+        cards.publish(
+            self.data,
+            self.dashboard,
+            figures=[chart.figure for chart in self._charts.values()],
+            as_of=as_of,
+            origin=parts,
+            note=note,
+            language=self.say.code,
+            now=self.now(),
+        )
 
     def _reworded(self) -> None:
         self._say_page()
@@ -321,6 +355,7 @@ class Frame:
         for right in visitors.RIGHTS:
             (self.root.remove_class if self.may(right) else self.root.add_class)(f"crm-may-not-{right}")
         self.page.take = self._take_labels()
+        self.page.who = self.visitor.name
         self.page.title, self.page.language = say.text(self.title), say.code
         self.page.lost = say.text(
             "The connection to the workbench is lost; reload the page. What you see may be out of date."

@@ -6,13 +6,12 @@ import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
 
-from crmlib.views import targeting, texts
-from crmlib.views.targeting import Choice
+from crmlib.views import targeting_prepared, texts
+from crmlib.views.targeting_prepared import Choice
 
 ROWS = 10  # on a page: about a screenful
 REASONS = 3  # of each customer
@@ -27,9 +26,9 @@ class View:
     currency: str
     products: dict[str, str]
 
-    def words(self, reasons: list[dict[str, Any]]) -> list[str]:
-        """Return the strongest reasons for, in words."""
-        found = [reason for reason in reasons if targeting.speaks_for(reason)][:REASONS]
+    def words(self, reasons: str | None) -> list[str]:
+        """Return the strongest reasons for, in words, from a customer's reasons as JSON."""
+        found = list(filter(targeting_prepared.speaks_for, targeting_prepared.reasons(reasons)))[:REASONS]
         return [texts.reason(one, self.say.code, currency=self.currency, products=self.products) for one in found]
 
 
@@ -44,6 +43,9 @@ class Listing:
         self.back, self.forth = widgets.Button(), widgets.Button()
         self.csv, self.xlsx = widgets.Button(button_style="primary"), widgets.Button()
         self.details = widgets.Checkbox(value=True, indent=False)
+        self.details.add_class("crm-needs-names")
+        for button in (self.csv, self.xlsx):
+            button.add_class("crm-needs-export")
         self.back.on_click(lambda _button: self._turn(-1))
         self.forth.on_click(lambda _button: self._turn(1))
         self.csv.on_click(lambda _button: take("csv", bool(self.details.value)))
@@ -108,9 +110,8 @@ class Listing:
 
 def table(view: View, *, listed: int) -> pd.DataFrame:
     """Return the list as it is exported: a row per customer, reasons in words."""
-    rows, reasons = view.choice.ranked.head(listed), view.choice.reasons
-    known = dict(zip(reasons["customer_id"], reasons["reasons"], strict=True))
-    words = ["; ".join(view.words(known.get(customer, []))) for customer in rows["customer_id"]]
+    rows = view.choice.ranked.head(listed)
+    words = ["; ".join(view.words(text)) for text in rows["reasons"]]
     return pd.DataFrame(
         {
             "rank": range(1, len(rows) + 1),
@@ -142,7 +143,7 @@ def _nobody(say: texts.Language) -> str:
 
 
 def _table(view: View, rows: pd.DataFrame) -> str:
-    say, choice, currency = view.say, view.choice, view.currency
+    say, currency = view.say, view.currency
     heads = [
         ("n", say.text("No.")),
         ("", say.text("Customer")),
@@ -152,8 +153,6 @@ def _table(view: View, rows: pd.DataFrame) -> str:
         ("n", say.text("Expected profit")),
         ("", say.text("What speaks for buying")),
     ]
-    known = choice.reasons[choice.reasons["customer_id"].isin(rows["customer_id"])]
-    reasons = dict(zip(known["customer_id"], known["reasons"], strict=True))
     body = []
     for number, row in zip(rows.index + 1, rows.to_dict("records"), strict=True):
         span = f"{say.percent(row['low'])} – {say.percent(row['high'])}"
@@ -164,7 +163,7 @@ def _table(view: View, rows: pd.DataFrame) -> str:
             ("", html.escape(texts.channel(str(row["channel"]), say.code))),
             ("n", html.escape(say.money(row["cost_minor"], currency, 2))),
             ("n", html.escape(say.money(row["expected_profit_minor"], currency, 2))),
-            ("", "<br>".join(map(html.escape, view.words(reasons.get(row["customer_id"], [])))) or "–"),
+            ("", "<br>".join(map(html.escape, view.words(row["reasons"]))) or "–"),
         ]
         body.append("<tr>" + "".join(f'<td class="{kind}">{value}</td>' for kind, value in cells) + "</tr>")
     head = "".join(f'<th class="{kind}" scope="col">{html.escape(name)}</th>' for kind, name in heads)

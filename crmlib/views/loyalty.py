@@ -7,10 +7,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from crmlib.decisions.export import export
-from crmlib.views import layout, loyalty_data, loyalty_parts, plots, texts
+from crmlib.decisions import small_cells
+from crmlib.views import layout, loyalty_data, loyalty_parts, origins, plots, texts
 from crmlib.views import loyalty_words as words
-from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
 
 MEASURES = ("retained", "revenue_minor")
@@ -47,13 +46,17 @@ class Panel:
         self.survey, self.kind, self.measure = (widgets.Dropdown(layout=wide) for _ in range(3))
         self.labels = {name: widgets.Label() for name in ("survey", "kind", "measure")}
         self.weighted = widgets.Checkbox(indent=False, value=True)
+        self.quoted = widgets.Checkbox(indent=False, value=False)
+        self.quoted.add_class("crm-needs-names")
         self.tiles = widgets.HTML()
         self.titles = {name: widgets.HTML() for name in (*CHARTS, "tasks")}
         self.notes = {name: widgets.HTML() for name in (*CHARTS, "tasks")}
-        self.charts = {name: Chart(plots.empty("")) for name in CHARTS}
+        self.charts = {name: self.frame.chart(name) for name in CHARTS}
         self.download = widgets.Button()
+        self.download.add_class("crm-needs-export")
         for control in (self.survey, self.kind, self.measure, self.weighted):
             control.observe(self.frame.guarded(self._draw), "value")
+        self.quoted.observe(self.frame.guarded(self._quote), "value")
         self.download.on_click(self.frame.guarded(self._export))
         self.root = self.frame.show(*self._arranged())
 
@@ -74,7 +77,7 @@ class Panel:
             [self._card("drivers"), self._card("balance")],
             [self._card("cohorts")],
             [self._card("weights"), self._card("calibration")],
-            [self._card("points"), self._card("mentions")],
+            [self._card("points"), self._card("mentions", self.quoted)],
             [tasks],
         ]
         cards = [layout.charts(*row, columns=len(row)) for row in rows]
@@ -106,20 +109,25 @@ class Panel:
             self.weighted.value = bool(settings["weighted"])
         self._draw()
 
+    def _quote(self) -> None:
+        """What people wrote shows when it is asked for, and who asked is on record for each customer known."""
+        assert self.loaded is not None
+        if self.quoted.value:
+            if not self.frame.may("names"):
+                with self.frame.quietly():
+                    self.quoted.value = False
+            self.frame.require("names")
+            for customer in self.loaded.quotes["customer_id"].head(loyalty_parts.QUOTED).dropna().unique():
+                self.frame.looked(str(customer), action="reveal", part="mentions")
+        self._draw()
+
     def _export(self) -> None:
         assert self.loaded is not None
         table = self.loaded.tables["nps"]
+        counts = [name for name in ("answers", "promoters", "passives", "detractors") if name in table]
+        table = small_cells.blank(table, counts, table["answers"].between(1, small_cells.SMALLEST - 1))
         content = {"score_set_id": self.loaded.score_set.score_set_id, "table": "nps"}
-        path = export(
-            table,
-            data=self.data,
-            actor=self.frame.actor,
-            purpose="loyalty",
-            content=content,
-            now=self.frame.now(),
-            name="nps",
-        )
-        self.frame.save(path)
+        path = self.frame.take(table, name="nps", purpose="loyalty", format="csv", content=content)
         self.frame.tell(
             self.say.plural("{n} row saved as {name}.", "{n} rows saved as {name}.", len(table), name=path.name)
         )
@@ -130,21 +138,17 @@ class Panel:
         """Say everything in the language chosen."""
         assert self.loaded is not None
         say, loaded = self.say, self.loaded
-        for chart in self.charts.values():
-            chart.trouble = say.text("This chart could not be drawn; reload the page.")
         self.labels["survey"].value = say.text("Survey")
         self.labels["kind"].value = say.text("Compare by")
         self.labels["measure"].value = say.text("Cohorts show")
         self.weighted.description = say.text("also show the score if everybody had answered")
+        self.quoted.description = say.text("show what was written; this is recorded")
         self.download.description = say.text("Download the scores as CSV")
         with self.frame.quietly():
             _fill(self.survey, [(words.survey(say, name), name) for name in loaded.surveys])
             self._fill_kinds()
             _fill(self.measure, [(words.measure(say, name), name) for name in MEASURES])
-        parts = [
-            say.text("warehouse version {n}", n=loaded.score_set.warehouse_version),
-            say.text("scores {n}", n=loaded.score_set.score_set_id),
-        ]
+        parts = [*origins.scores(say, loaded.score_set), say.text("scores {n}", n=loaded.score_set.score_set_id)]
         self.frame.origin(parts, as_of=loaded.as_of, note=loaded.missing.get("answers", ""))
         self._draw()
 
@@ -162,12 +166,13 @@ class Panel:
         self.download.disabled = self.loaded.tables["nps"].empty
         self.weighted.layout.display = "" if self._is_weighted() else "none"
         chosen = {"survey": self.survey.value, "kind": self.kind.value, "measure": self.measure.value}
+        chosen["quoted"] = self.quoted.value and self.frame.may("names")
         for name, part in loyalty_parts.parts(self.say, self.loaded, weighted=self.weighted.value, **chosen).items():
             self.titles[name].value, self.notes[name].value = part.title, part.note
             if name in self.charts:
                 self.charts[name].layout.display = "none" if part.figure is None else ""
-            if part.figure is not None:
-                self.charts[name].update(part.figure)
+                if part.figure is not None or self.charts[name].figure.data:
+                    self.charts[name].update(part.figure or plots.empty("", language=self.say.code))
         shown = loyalty_parts.tiles(self.say, self.loaded, survey=self.survey.value)
         self.tiles.value = layout.tiles(shown) if shown else ""
 

@@ -35,7 +35,8 @@ class Loaded:
 
     Attributes: ``scores`` and ``score_set`` of the model "loyalty"; ``tables`` beside them by name, empty where a part had
     too few data, and ``missing`` why, by part; ``points`` the forecast of their liability and ``tasks`` the work list of
-    consultants, None where their job has not run; ``quotes`` the latest mentions; ``branches`` names by branch_id.
+    consultants, None where their job has not run; ``quotes`` the latest mentions; ``branches`` names by branch_id;
+    ``made`` the sets of scores that the parts were made with, by model.
     """
 
     data: Path
@@ -48,6 +49,7 @@ class Loaded:
     tasks: pd.DataFrame | None
     quotes: pd.DataFrame
     branches: dict[str, str]
+    made: dict[str, ScoreSet]
 
     @property
     def as_of(self) -> dt.date:
@@ -139,6 +141,7 @@ def load(data: Path) -> Loaded:
     wh = warehouse.open(paths.warehouse(data), version=chosen.warehouse_version)
     snapshot = wh.snapshot(chosen.as_of)
     branches = snapshot.table("branches", ["branch_id", "name"])
+    points, tasks = (_other(data, name, chosen.as_of) for name in (POINTS, RETENTION))
     return Loaded(
         data=data,
         company=wh.company,
@@ -146,10 +149,11 @@ def load(data: Path) -> Loaded:
         scores=score_sets.read(data, chosen),
         tables=tables,
         missing=dict(zip(missing["part"], missing["why"], strict=True)) if len(missing) else {},
-        points=_other(data, POINTS, "liability", chosen.as_of),
-        tasks=_other(data, RETENTION, "work_list", chosen.as_of),
+        points=None if points is None else _beside(data, points, "liability"),
+        tasks=None if tasks is None else _beside(data, tasks, "work_list"),
         quotes=_quotes(snapshot),
         branches={code: name for code, name in branches.itertuples(index=False) if isinstance(name, str)},
+        made={one.model: one for one in (chosen, points, tasks) if one is not None},
     )
 
 
@@ -178,9 +182,9 @@ def _beside(data: Path, chosen: ScoreSet, name: str) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def _other(data: Path, model: str, name: str, as_of: dt.date) -> pd.DataFrame | None:
-    """Return a table beside the scores of another job of the same day; None where it has not run or could not say."""
+def _other(data: Path, model: str, as_of: dt.date) -> ScoreSet | None:
+    """Return the set of scores of another job of the same day; None where it has not run."""
     try:
-        return score_sets.beside(data, score_sets.newest(data, model, as_of=as_of), name)
+        return score_sets.newest(data, model, as_of=as_of)
     except NotFoundError:
         return None

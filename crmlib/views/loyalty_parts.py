@@ -11,12 +11,14 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from crmlib.views import layout, loyalty_data, plots_loyalty, retention_words, wording
+from crmlib.views import layout, loyalty_data, origins, plots_loyalty, retention_words, texts, wording
 from crmlib.views import loyalty_words as words
 from crmlib.views.loyalty_data import Loaded
 from crmlib.views.texts import Language
 
 _MOST_WHY = 3
+QUOTED = 4
+"""Mentions shown word for word where somebody asks for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +31,19 @@ class Part:
 
 
 def parts(
-    say: Language, loaded: Loaded, *, survey: str | None, kind: str | None, measure: str, weighted: bool
+    say: Language,
+    loaded: Loaded,
+    *,
+    survey: str | None,
+    kind: str | None,
+    measure: str,
+    weighted: bool,
+    quoted: bool = False,
 ) -> dict[str, Part]:
-    """Return every card by its name, for what a person chose; ``survey`` and ``kind`` None where there are none."""
+    """Return every card by its name, for what a person chose; ``survey`` and ``kind`` None where there are none.
+
+    ``quoted``: with what people wrote word for word, which is personal.
+    """
     return {
         "time": _time(say, loaded, survey, weighted),
         "groups": _groups(say, loaded, survey, kind),
@@ -41,7 +53,7 @@ def parts(
         "weights": _weights(say, loaded),
         "calibration": _calibration(say, loaded),
         "points": _points(say, loaded),
-        "mentions": _mentions(say, loaded),
+        "mentions": _mentions(say, loaded, quoted=quoted),
         "tasks": _tasks(say, loaded),
     }
 
@@ -65,7 +77,7 @@ def _time(say: Language, loaded: Loaded, survey: str | None, weighted: bool) -> 
     found = loaded.over_time(survey)
     note = _few(say, found, lambda row: plots_loyalty.quarter(say.code, row["period"]))
     if not found["score"].notna().any():
-        why = say.text("There are fewer than 10 answers in every quarter: counts only, no score.")
+        why = say.text("There are fewer than 10 answers in every quarter: too few for a score.")
         return _nothing(title, why, note)
     return Part(title, plots_loyalty.over_time(found, weighted=weighted, language=say.code), note)
 
@@ -83,18 +95,18 @@ def _groups(say: Language, loaded: Loaded, survey: str | None, kind: str | None)
     names = {name: wording.value(say, name) for name in rows["group"]} | loaded.group_names(say, kind)
     note = _few(say, rows, lambda row: names.get(row["group"], row["group"]))
     if not rows["score"].notna().any():
-        why = say.text("There are fewer than 10 answers in every group: counts only, no score.")
+        why = say.text("There are fewer than 10 answers in every group: too few for a score.")
         return _nothing(title, why, note)
     return Part(title, plots_loyalty.groups(rows, names=names, language=say.code), note)
 
 
 def _few(say: Language, rows: pd.DataFrame, name: Callable[[Any], str]) -> str:
-    """Return the counts of the groups with fewer than 10 answers, as HTML."""
+    """Return which groups have fewer than 10 answers, as HTML: their counts would tell of persons."""
     small = rows[rows["score"].isna()]
     if small.empty:
         return ""
-    heading = say.text("Fewer than 10 answers, so counts only:")
-    lines = "; ".join(f"{name(row)}: {words.few(say, row)}" for _, row in small.iterrows())
+    heading = say.text("Fewer than 10 answers, so nothing is shown of:")
+    lines = "; ".join(name(row) for _, row in small.iterrows())
     return f"<p>{html.escape(heading)} {html.escape(lines)}.</p>"
 
 
@@ -155,7 +167,8 @@ def _cohorts(say: Language, loaded: Loaded, measure: str) -> Part:
     def write(value: float) -> str:
         return say.percent(value, 0) if measure == "retained" else say.money(value, currency, 2)
 
-    return Part(title, plots_loyalty.cohorts(grid, sizes=sizes, write=write, language=say.code))
+    unit = 1.0 if measure == "retained" else texts.major(1, currency)
+    return Part(title, plots_loyalty.cohorts(grid, sizes=sizes, write=write, unit=unit, language=say.code))
 
 
 def _weights(say: Language, loaded: Loaded) -> Part:
@@ -201,28 +214,32 @@ def _points(say: Language, loaded: Loaded) -> Part:
         low=say.percent(now["breakage_low"], 0),
         high=say.percent(now["breakage_high"], 0),
     )
-    figure = plots_loyalty.points(table, currency=loaded.company.currency, language=say.code)
+    origin = origins.line(say, loaded.made[loyalty_data.POINTS])
+    figure = plots_loyalty.points(table, currency=loaded.company.currency, language=say.code, origin=origin)
     return Part(title, figure, _said(note))
 
 
-def _mentions(say: Language, loaded: Loaded) -> Part:
+def _mentions(say: Language, loaded: Loaded, *, quoted: bool) -> Part:
     title = layout.title(
         say.text("What is said about us"),
-        say.text("Mentions in social networks, as imported, and the latest of them."),
+        say.text("Mentions in social networks, as imported."),
     )
     table = loaded.tables["mentions"]
     if table.empty or not table["mentions"].sum():
         return _nothing(title, loaded.missing.get("mentions", say.text("No mentions have been imported yet.")))
+    drawn = plots_loyalty.mentions(table, language=say.code)
+    if not quoted:
+        return Part(title, drawn)
     heads = [("", say.text("Day")), ("", say.text("Words")), ("n", say.text("Tone"))]
     rows = [
         [
-            row["occurred_at"].strftime("%d.%m.%Y" if say.code == "ru" else "%d %b %Y"),
+            say.date(row["occurred_at"].date()),
             row["text"] if isinstance(row["text"], str) else "",
             "" if pd.isna(row["sentiment"]) else words.signed(say, row["sentiment"], 1),
         ]
-        for _, row in loaded.quotes.head(4).iterrows()
+        for _, row in loaded.quotes.head(QUOTED).iterrows()
     ]
-    return Part(title, plots_loyalty.mentions(table, language=say.code), layout.table(heads, rows))
+    return Part(title, drawn, layout.table(heads, rows))
 
 
 def _tasks(say: Language, loaded: Loaded) -> Part:
@@ -247,7 +264,10 @@ def _tasks(say: Language, loaded: Loaded) -> Part:
     rows = [_task(say, loaded, row) for _, row in best.iterrows()]
     link = layout.link("retention_watchlist", say.text("Open the whole list"))
     total = say.plural("{n} task in all.", "{n} tasks in all.", len(tasks))
-    return Part(title, None, f"{layout.table(heads, rows)}<p>{html.escape(total)} {link}</p>")
+    sure = say.text("Savings have no interval: each is a risk times a value times an effect, uncertain together.")
+    origin = origins.line(say, loaded.made[loyalty_data.RETENTION])
+    below = f'<p>{html.escape(total)} {link}</p><p class="crm-from">{html.escape(f"{sure} {origin}.")}</p>'
+    return Part(title, None, layout.table(heads, rows) + below)
 
 
 def _task(say: Language, loaded: Loaded, row: pd.Series) -> list[str]:
@@ -269,13 +289,15 @@ def tiles(say: Language, loaded: Loaded, *, survey: str | None) -> list[tuple[st
     shown = [] if not survey else _survey_tiles(say, loaded, survey)
     retained = loaded.scores["retained"]
     if retained.notna().any():
-        note = say.text("expected within 180 days by the index, deaths and moves apart")
+        note = say.text(
+            "expected within 180 days by the index, deaths and moves apart; no interval: it gives each customer one probability"
+        )
         shown.append((say.text("Customers who will leave"), say.number(float((1 - retained).sum())), note))
     if loaded.points is not None and len(loaded.points):
         now = loaded.points[loaded.points["ahead"] == 0].iloc[0]
         currency = loaded.company.currency
         low, high = (say.money(now[name], currency) for name in ("low", "high"))
-        note = say.text("{low} to {high}", low=low, high=high)
+        note = say.text("95% interval {low} to {high}", low=low, high=high)
         shown.append((say.text("Open points will cost"), say.money(now["liability_minor"], currency), note))
     return shown
 
@@ -290,7 +312,8 @@ def _survey_tiles(say: Language, loaded: Loaded, survey: str) -> list[tuple[str,
         shown.append((name, words.signed(say, last["score"]), words.interval(say, last["low"], last["high"])))
         told = words.change(say, last)
         if told:
-            shown.append((say.text("Change"), words.signed(say, last["difference"]), told))
+            span = words.interval(say, last["difference_low"], last["difference_high"])
+            shown.append((say.text("Change"), words.signed(say, last["difference"]), f"{span}; {told}"))
     before, after = loaded.whole(survey)
     if before is not None and after is not None and pd.notna(after["score"]):
         note = say.plural(
@@ -299,5 +322,6 @@ def _survey_tiles(say: Language, loaded: Loaded, survey: str) -> list[tuple[str,
             int(found["weighted_effective"].notna().sum()),
             score=words.signed(say, before["score"]),
         )
+        note = f"{words.interval(say, after['low'], after['high'])}; {note}"
         shown.append((say.text("NPS if everybody had answered"), words.signed(say, after["score"]), note))
     return shown

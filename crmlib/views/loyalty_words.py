@@ -115,16 +115,6 @@ def interval(say: Language, low: float, high: float) -> str:
     return say.text("95% interval {low} to {high}", low=signed(say, low), high=signed(say, high))
 
 
-def few(say: Language, row: pd.Series) -> str:
-    """Return the counts of a group of too few answers."""
-    return say.text(
-        "{promoters} promoters, {passives} passive, {detractors} detractors",
-        promoters=say.number(row["promoters"]),
-        passives=say.number(row["passives"]),
-        detractors=say.number(row["detractors"]),
-    )
-
-
 def compared(say: Language, table: pd.DataFrame) -> str:
     """Return how the index compares with NPS, in sentences.
 

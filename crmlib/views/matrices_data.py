@@ -165,9 +165,9 @@ def table(loaded: Loaded, by: str, measure: str, *, within_days: int, next_only:
         bounds = (measure, f"{measure}_low", f"{measure}_high")
     else:
         picked = {
-            "penetration": {"base": "customers", "hits": "holders", "hidden": "hidden"},
+            "penetration": {"base": "customers", "hits": "holders", "hidden": "holders_hidden"},
             "propensity": {"base": "candidates", "hits": "candidates", "hidden": "scores_hidden"},
-            "expected_profit": {"base": "candidates", "hits": "contacts", "hidden": "scores_hidden"},
+            "expected_profit": {"base": "candidates", "hits": "contacts", "hidden": "contacts_hidden"},
         }[measure]
         unit = "_minor" if measure == "expected_profit" else ""
         bounds = (f"{measure}{unit}", f"{measure}_low{unit}", f"{measure}_high{unit}")

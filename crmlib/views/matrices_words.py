@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from crmlib.decisions import matrices, memberships
-from crmlib.views import texts, wording
+from crmlib.views import certainty, texts, wording
 from crmlib.views.texts import Language, later
 
 _ROWS = {
@@ -183,7 +183,19 @@ def sentence(
     return say.text(_SENTENCES[name], **told)
 
 
-def between(say: Language, row: pd.Series, *, name: str, currency: str) -> str:
+def sure(say: Language, name: str, *, bounds: bool = True) -> str:
+    """Return how sure the numbers of a measure are; ``bounds`` whether the scores were saved with theirs."""
+    if name not in ("propensity", "expected_profit"):
+        return say.text("Each number has its 95% interval: under the mouse, and in the numbers to be saved.")
+    if not bounds:
+        return certainty.none(say, say.text("the probabilities were saved without bounds."))
+    return say.text(
+        "Each number has a range, which adds up the customers' own 90% bounds as if all erred the same way at once: under"
+        " the mouse, and in the numbers to be saved."
+    )
+
+
+def between(say: Language, row: Mapping[str, Any] | pd.Series, *, name: str, currency: str) -> str:
     """Return the interval of a cell, with what kind it is."""
     if pd.isna(row["low"]) or pd.isna(row["high"]):
         return say.text("no interval")

@@ -11,8 +11,18 @@ import ipywidgets as widgets
 from crmlib.decisions import desk
 from crmlib.decisions.desk import Offer, Prompt
 from crmlib.errors import CrmError
-from crmlib.views import desk_words, layout, offer_desk_data, offer_desk_match, plots, plots_desk, texts, wording
-from crmlib.views.chart import Chart
+from crmlib.views import (
+    certainty,
+    desk_words,
+    layout,
+    offer_desk_data,
+    offer_desk_match,
+    origins,
+    plots,
+    plots_desk,
+    texts,
+    wording,
+)
 from crmlib.views.frame import Frame
 from crmlib.views.offer_desk_data import Loaded
 
@@ -30,12 +40,16 @@ def panel(data: str | Path, *, customer: str = "", language: str = "en") -> widg
 
 
 class Panel:
-    """The widgets of the offer desk; ``prompt`` is what is on the screen."""
+    """The widgets of the offer desk; ``prompt`` is what is on the screen, each look at whom is on record.
+
+    ``revealed`` is the customer_id whose name was asked for, and recorded; what the page claims of its box does not count.
+    """
 
     def __init__(self, data: Path, customer: str, language: str) -> None:
         self.data, self.begin = data, customer
         self.loaded: Loaded | None = None
         self.prompt: Prompt | None = None
+        self.revealed = ""
         self.frame = Frame(
             texts.later("Offer desk"),
             data=data,
@@ -54,18 +68,18 @@ class Panel:
         self.channel = widgets.Dropdown(
             options=[(name, name) for name in offer_desk_data.CHANNELS], layout={"width": "auto"}
         )
-        self.names = widgets.Checkbox(indent=False, layout={"width": "auto"})
+        self.names = widgets.Checkbox(indent=False, layout={"width": "auto"}).add_class("crm-needs-names")
         self.mode = widgets.ToggleButtons(options=[("desk", "desk"), ("match", "match")])
         self.mode.add_class("desk-mode")
         self.labels = {name: widgets.Label() for name in ("number", "channel", "look", "names")}
         self.who, self.told = widgets.HTML(), widgets.HTML()
         self.offers = [_OfferCard(self, place) for place in range(desk.OFFERS + 1)]
         self.sections = {name: widgets.HTML() for name in ("avoid", "before", "contracts", "timeline")}
-        self.chart = Chart(plots.empty(""))
+        self.chart = self.frame.chart("timeline")
         self.match = offer_desk_match.MatchPart(self.frame)
         self.number.observe(guarded(self._look), "value")
         self.look.on_click(guarded(self._look))
-        self.names.observe(guarded(self._show), "value")
+        self.names.observe(guarded(self._reveal), "value")
         self.mode.observe(guarded(self._show), "value")
         self.body, self.selling = self._arranged()
         search = layout.controls(
@@ -91,9 +105,12 @@ class Panel:
     # ---------------------------------------------------------------- what happens
 
     def _load(self) -> None:
-        self.loaded = self.prompt = None
+        # Who was on the screen stays there when newer data come; a page made ready for nobody shows nobody.
+        kept, self.loaded, self.prompt = self.prompt, None, None
         self.loaded = offer_desk_data.load(self.data)
-        if self.begin:
+        if kept is not None:
+            self._find(kept.customer_id, again=True)
+        elif self.begin and self.frame.visitor.name:
             begin, self.begin = self.begin, ""
             self._find(begin)
 
@@ -103,26 +120,36 @@ class Panel:
             self._show()
 
     def _apply(self, settings: dict[str, Any]) -> None:
-        self.channel.value, self.mode.value = settings["channel"], settings["mode"]
+        for control, name in ((self.channel, "channel"), (self.mode, "mode")):
+            if settings[name] in [code for _, code in control.options]:
+                control.value = settings[name]
 
     def _look(self) -> None:
         self._find(self.number.value.strip())
         self._show()
 
-    def _find(self, customer_id: str) -> None:
-        """Ask the desk about a customer; an unknown one clears the screen, so that nobody reads another's."""
+    def _find(self, customer_id: str, *, again: bool = False) -> None:
+        """Ask the desk about a customer, which is on record before it shows, but for one who is on the screen already.
+
+        An unknown customer clears the screen, so that nobody reads another's.
+        """
         assert self.loaded is not None
-        self.prompt = None
+        self.prompt, found = None, None
+        if not again:
+            self._conceal()
         with self.frame.quietly():
             self.number.value = customer_id[:_LONGEST_NUMBER]
-            self.names.value = False
-        if not customer_id:
-            return
-        try:
-            self.prompt = desk.prompt(self.loaded.desk, customer_id, now=self.frame.now())
-        except CrmError as error:
-            self.frame.complain(self._worded(error, customer_id))
-        self.match.of(self.loaded, None if self.prompt is None else customer_id)
+        if customer_id:
+            try:
+                found = desk.prompt(self.loaded.desk, customer_id, now=self.frame.now())
+                if not again:
+                    self.frame.looked(found.customer_id)
+            except CrmError as error:
+                self.frame.complain(self._worded(error, customer_id[:_LONGEST_NUMBER]))
+                found = None
+                self._conceal()
+        self.prompt = found
+        self.match.of(self.loaded, None if found is None else found.customer_id)
 
     def _worded(self, error: CrmError, customer_id: str) -> str:
         if "is not in the warehouse" in str(error):
@@ -131,16 +158,35 @@ class Panel:
             return self.say.text("Customer {number} has left; there is nobody to serve.", number=customer_id)
         return str(error)
 
+    def _reveal(self) -> None:
+        """Show or hide the name; it is shown once that is on record."""
+        asked = self.names.value and self.prompt is not None
+        self._conceal()
+        try:
+            if asked:
+                assert self.prompt is not None
+                self.frame.require("names")
+                self.frame.looked(self.prompt.customer_id, action="reveal")
+                self.revealed = self.prompt.customer_id
+                with self.frame.quietly():
+                    self.names.value = True
+        finally:
+            self._show()
+
+    def _conceal(self) -> None:
+        self.revealed = ""
+        with self.frame.quietly():
+            self.names.value = False
+
     def answer(self, place: int, outcome: str) -> None:
-        """Store what came of an offer shown, and show the prompt as it is now."""
-        assert self.prompt is not None and self.loaded is not None
+        """Store what came of an offer shown, and show the prompt as it is now; raises RefusedError without the right."""
+        self.frame.require("change")
+        if self.prompt is None or self.loaded is None:
+            return
         shown, product = self.prompt, self.offers[place].product_id
         actor, now = self.frame.actor, self.frame.now()
         desk.answer(self.loaded.desk, shown, product, outcome=outcome, channel=self.channel.value, actor=actor, now=now)
-        revealed = self.names.value
-        self._find(shown.customer_id)
-        with self.frame.quietly():
-            self.names.value = revealed
+        self._find(shown.customer_id, again=True)
         self._show()
         name = self.loaded.names[product]
         self.frame.tell(
@@ -162,7 +208,6 @@ class Panel:
         self.labels["look"].value = self.labels["names"].value = "\u00a0"
         self.look.description = say.text("Show the customer")
         self.names.description = say.text("Show the name")
-        self.chart.trouble = say.text("This chart could not be drawn; reload the page.")
         with self.frame.quietly():
             kept, mode = self.channel.value, self.mode.value
             words = (say.text("on the telephone"), say.text("in the branch"))
@@ -183,18 +228,30 @@ class Panel:
         if self.prompt is None:
             words = self.say.text("Type a customer number and press Enter.")
             self.who.value = f'<p class="desk-follow">{html.escape(words)}</p>'
+            self._emptied()
             return
         assert self.loaded is not None
         say, shown, loaded = self.say, self.prompt, self.loaded
-        line = desk_words.headline(say, shown.who, shown.customer_id, shown=self.names.value)
-        self.who.value = f'<p class="desk-who">{html.escape(line)}</p>{desk_words.chips(say, shown, loaded.names)}'
+        revealed = self.revealed == shown.customer_id
+        line = desk_words.headline(say, shown.who, shown.customer_id, shown=revealed)
+        chips = desk_words.chips(say, shown, loaded.names, dated=revealed)
+        self.who.value = f'<p class="desk-who">{html.escape(line)}</p>{chips}'
         for card, offer in zip(self.offers, _cards(shown), strict=True):
-            card.show(offer)
+            card.show(offer, dated=revealed)
         self.selling.layout.display = "" if shown.offers or shown.hints else "none"
         follow = desk_words.follow_up(say, shown.follow_up)
         nothing = say.text("No offer is worth making now.") if not shown.offers and not shown.notes else ""
         self.told.value = f'<p class="desk-follow">{html.escape(nothing or follow)}</p>'
         self._lists()
+
+    def _emptied(self) -> None:
+        """Keep nothing of a customer who is no longer on the screen."""
+        self.told.value = ""
+        for card in self.offers:
+            card.show(None)
+        for section in self.sections.values():
+            section.value = ""
+        self.chart.update(plots.empty("", language=self.say.code))
 
     def _lists(self) -> None:
         assert self.prompt is not None and self.loaded is not None
@@ -229,7 +286,9 @@ class Panel:
         self.sections["timeline"].value = layout.title(say.text("Two years at a glance"), note)
         lanes = [(code, desk_words.lane(say, code)) for code in plots_desk.LANES]
         events = offer_desk_data.timeline(say, shown, names)
-        self.chart.update(plots_desk.timeline(events, lanes=lanes, language=say.code))
+        drawn = plots_desk.timeline(events, lanes=lanes, language=say.code)
+        origin = origins.records(say, self.loaded.desk.snapshot)
+        self.chart.update(certainty.told(drawn, certainty.counted(say), origin=origin))
 
 
 def _cards(shown: Prompt) -> list[Offer | None]:
@@ -250,14 +309,15 @@ class _OfferCard:
             button.on_click(owner.frame.guarded(lambda *_, said=outcome: owner.answer(place, said)))
         self.buttons["accepted"].add_class("desk-yes")
         row = widgets.Box(list(self.buttons.values()))
-        row.add_class("desk-buttons")
+        row.add_class("desk-buttons").add_class("crm-needs-change")
         self.root = layout.card(self.text, row)
         self.root.add_class("desk-offer")
 
-    def show(self, offer: Offer | None) -> None:
-        """Show an offer in words; hide the card where there is none."""
+    def show(self, offer: Offer | None, *, dated: bool = False) -> None:
+        """Show an offer in words, with the days of birthdays where ``dated``; hide the card where there is none."""
         self.root.layout.display = "flex" if offer else "none"
         if offer is None or self.owner.loaded is None:
+            self.text.value, self.product_id = "", ""
             return
         say, loaded, self.product_id = self.owner.say, self.owner.loaded, offer.product_id
         name = loaded.names[offer.product_id]
@@ -270,12 +330,15 @@ class _OfferCard:
             chance=say.percent(offer.probability),
             money=say.money(offer.value_minor, currency, 2 if offer.value_minor < 10_000 else 0),
         )
+        ends = {"low": say.percent(offer.low), "high": say.percent(offer.high)}
+        span = say.text("90% interval of the chance: {low} to {high}", **ends)
         reasons = [
             f"<li>{html.escape(wording.reason(say, one, currency=currency, products=loaded.names))}</li>"
             for one in offer.reasons
         ]
-        fitting = [f'<li class="desk-why">{html.escape(desk_words.occasion(say, one))}</li>' for one in offer.occasions]
+        fitting = [
+            f'<li class="desk-why">{html.escape(desk_words.occasion(say, one, dated=dated))}</li>'
+            for one in offer.occasions
+        ]
         title = f"{offer.rank}. {name}" if offer.rank else name
-        self.text.value = (
-            f'{layout.title(title)}<p class="desk-worth">{html.escape(worth)}</p><ul>{"".join(fitting + reasons)}</ul>'
-        )
+        self.text.value = f'{layout.title(title)}<p class="desk-worth">{html.escape(worth)}<br><small>{html.escape(span)}</small></p><ul>{"".join(fitting + reasons)}</ul>'

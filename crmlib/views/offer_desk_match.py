@@ -5,14 +5,12 @@ from __future__ import annotations
 import html
 
 import ipywidgets as widgets
-import pandas as pd
 
 from crmlib.decisions import match
 from crmlib.decisions.match import Match, Ranking
 from crmlib.decisions.match_questions import NO_PLAN, Question
 from crmlib.errors import CrmError, UsageError
-from crmlib.views import desk_words, layout, plots, plots_desk, texts, wording
-from crmlib.views.chart import Chart
+from crmlib.views import certainty, desk_words, layout, plots, plots_desk, texts, wording
 from crmlib.views.frame import Frame
 from crmlib.views.offer_desk_data import Loaded
 
@@ -34,7 +32,7 @@ class MatchPart:
         self.clear = widgets.Button(layout={"width": "auto"})
         self.answers = widgets.Box()
         self.answers.add_class("desk-answers")
-        self.chart = Chart(plots.empty(""))
+        self.chart = owner.chart("match")
         self.clear.on_click(owner.guarded(self._cleared))
         result = layout.charts(layout.card(self.heading, self.chart), layout.card(self.reasons), columns=2)
         result.add_class("desk-result")
@@ -47,6 +45,9 @@ class MatchPart:
         if customer_id != self.customer_id:
             self.customer_id = customer_id
             self._emptied()
+            self._nothing()
+            if self.opened is not None:
+                self._words(self.opened, None)
 
     def show(self) -> None:
         """Rank for the answers on the screen and show the list and the next question."""
@@ -151,8 +152,9 @@ class MatchPart:
         worth = found.offers[found.offers["value_minor"] > 0].head(_SHOWN)
         listed = worth.assign(name=worth["product_id"].map(names))
         self.heading.value = layout.title(say.text("What fits best"), say.text("Blue: the three to show."))
-        self.chart.trouble = say.text("This chart could not be drawn; reload the page.")
-        self.chart.update(plots_desk.ranking(listed, currency=currency, language=say.code))
+        drawn = plots_desk.ranking(listed, currency=currency, language=say.code)
+        why = say.text("each value is a mean over comparable customers; how far it may be off was not worked out.")
+        self.chart.update(certainty.told(drawn, certainty.none(say, why)))
         blocks = [layout.title(say.text("Why"))]
         for product, reasons in found.reasons.items():
             lines = "".join(
@@ -163,8 +165,8 @@ class MatchPart:
         self.reasons.value = "".join(blocks)
 
     def _nothing(self) -> None:
-        self.ask.value = self.reasons.value = self.heading.value = ""
-        self.chart.update(plots_desk.ranking(pd.DataFrame({"name": [], "value_minor": []}), currency="EUR"))
+        self.about.value = self.ask.value = self.reasons.value = self.heading.value = ""
+        self.chart.update(plots.empty("", language=self.frame.say.code))
 
     def _cleared(self) -> None:
         self._emptied()

@@ -18,10 +18,17 @@ function render({ model, el }) {
   el.setAttribute("role", "alert");
   let late = null;
 
+  // A dashboard begins in the language that its page began in: asked for, chosen before, or the browser's.
+  function asked() {
+    const query = new URLSearchParams(location.search);
+    if (document.body.dataset.voila && !query.has("language")) query.set("language", document.documentElement.lang);
+    return `?${query}`;
+  }
+
   function ask(kind) {
     clearTimeout(late);
     late = setTimeout(() => (el.textContent = model.get("lost")), PATIENCE);
-    model.send({ kind, query: location.search });
+    model.send({ kind, query: asked() });
   }
 
   function receive(message, buffers) {
@@ -62,18 +69,28 @@ function render({ model, el }) {
     offering ||= requestAnimationFrame(() => {
       offering = 0;
       document.querySelectorAll(".crm-panel table.crm-table[id]").forEach(offer);
+      document.querySelectorAll(".crm-panel").forEach(window.crmLabels.name);
     });
   }
   const seen = new MutationObserver(offerAll);
   seen.observe(document.body, { childList: true, subtree: true });
 
   function retitle() {
-    if (document.body.dataset.voila && model.get("title")) document.title = model.get("title");
-    if (document.body.dataset.voila) document.documentElement.lang = model.get("language");
+    if (!document.body.dataset.voila) return;
+    document.title = model.get("title") || document.title;
+    const who = document.querySelector(".crm-top .crm-who");
+    if (who) who.textContent = model.get("who");
+  }
+
+  function speak() {
+    if (!document.body.dataset.voila) return;
+    document.documentElement.lang = model.get("language");
+    document.cookie = `crm_language=${model.get("language")}; path=/; max-age=31536000; samesite=lax`;
   }
 
   model.on("msg:custom", receive);
-  model.on("change:title change:language", retitle);
+  model.on("change:title change:who", retitle);
+  model.on("change:language", speak);
   model.on("change:take", offerAll);
   document.addEventListener("change", acted);
   document.addEventListener("pointerup", acted);
@@ -82,7 +99,8 @@ function render({ model, el }) {
   return () => {
     clearTimeout(late);
     model.off("msg:custom", receive);
-    model.off("change:title change:language", retitle);
+    model.off("change:title change:who", retitle);
+    model.off("change:language", speak);
     model.off("change:take", offerAll);
     seen.disconnect();
     document.removeEventListener("change", acted);

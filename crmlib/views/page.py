@@ -23,10 +23,12 @@ class Page(anywidget.AnyWidget):
     A dashboard may have been computed in advance, so what it shows is checked for newer data at that moment.
     """
 
-    _esm = (_HERE / "page.js").read_text(encoding="utf-8")
+    # JupyterLab has no page of ours to bring the themes.
+    _esm = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("theme.js", "labels.js", "page.js"))
     _css = (_HERE / "page.css").read_text(encoding="utf-8")
     title = traitlets.Unicode("").tag(sync=True)
     language = traitlets.Unicode("en").tag(sync=True)
+    who = traitlets.Unicode("").tag(sync=True)
     lost = traitlets.Unicode("").tag(sync=True)
     take = traitlets.Dict().tag(sync=True)
 

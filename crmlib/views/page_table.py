@@ -23,7 +23,7 @@ def read(html: str, table: str, *, language: str) -> pd.DataFrame:
     found = pd.DataFrame(parser.rows, columns=_unique(parser.heads), dtype=object)
     for place, numeric in enumerate(parser.numeric):
         if numeric:
-            found.isetitem(place, _numbers(found.iloc[:, place], language))
+            found.isetitem(place, _numbers(found.iloc[:, place], language).to_numpy())
     return found
 
 

@@ -18,6 +18,7 @@ DASHBOARDS = (
     "loyalty",
     "due_list",
     "demand",
+    "runs",
 )
 
 
@@ -69,6 +70,11 @@ def demand(data: str | Path, *, language: str = "en") -> widgets.Widget:
 def due_list(data: str | Path, *, language: str = "en") -> widgets.Widget:
     """Return the panel of who needs the next delivery: visits by day with reasons, and what to deliver."""
     return _panel("due_list", data, language=language)
+
+
+def runs(data: str | Path, *, language: str = "en") -> widgets.Widget:
+    """Return the panel of runs: what ran by itself, what is late, how long it took against usual, logs and reports."""
+    return _panel("runs_board", data, language=language)
 
 
 def _panel(name: str, data: str | Path, **settings: str) -> widgets.Widget:

@@ -10,11 +10,24 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from crmlib.errors import DataError
-from crmlib.views import texts
+from crmlib.views import certainty, texts
 
 # Okabe and Ito's palette, told apart with any kind of colour vision and in print.
 BLUE, ORANGE, GREEN, PURPLE, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8F98", "#23272F"
-PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9")
+AMBER, SKY, YELLOW = "#E69F00", "#56B4E9", "#F0E442"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
+PALE, RULE, GRID, PAPER = (
+    "#C9CDD3",
+    "#B5BAC1",
+    "#E6E8EB",
+    "#FFFFFF",
+)  # what is not in focus, axes, their grid, what lies under
+HIDDEN = "#ECEEF1"  # a cell that may not be shown
+# Every colour of a figure is for light paper; theme.js turns it for the dark: greys and scales change sides.
+BLUES = [[0.0, "#F3F7FB"], [0.5, "#7DB5DA"], [1.0, "#0B5A94"]]
+GREENS = [[0.0, "#F2F8F4"], [0.5, "#74BFA0"], [1.0, "#00623F"]]
+LESS_OR_MORE = [[0.0, "#B5530A"], [0.25, "#EBB98C"], [0.5, "#F6F6F4"], [0.75, "#8ABFE0"], [1.0, "#0B5A94"]]
+PALE_BLUES = [[0.0, "#FDF3E7"], [0.5, "#CFE3F1"], [1.0, "#6BAED6"]]  # dark words are legible on all of them
 _BAND = "rgba(0, 114, 178, 0.15)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -22,13 +35,18 @@ _LONG = 46  # characters of a reason
 
 
 def gains(
-    table: pd.DataFrame, *, language: str = "en", product: str = "", mark: tuple[float, float] | None = None
+    table: pd.DataFrame,
+    *,
+    language: str = "en",
+    product: str = "",
+    mark: tuple[float, float] | None = None,
+    origin: str = "",
 ) -> go.Figure:
     """Return the gains chart: the share of all buyers among the best-scored customers.
 
     In: a table of ``metrics.gains``: share (of customers contacted), gains (share of all buyers found; 0 to 1) and, where
     known, low and high; several curves by ``model``; ``product`` chooses one product. ``mark`` shows a list as a point:
-    its shares of customers and of expected buyers.
+    its shares of customers and of expected buyers; ``origin`` of the back test.
     """
     say = texts.speak(language)
     table = _of_product(table, product, {"share", "gains"})
@@ -37,13 +55,16 @@ def gains(
     drawn.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name=say.text("at random"), line=line, hoverinfo="skip")
     for (model, rows), color in zip(_by_model(table), PALETTE, strict=False):
         _band(drawn, rows["share"], rows.get("low"), rows.get("high"), shown=color == BLUE)
-        _curve(drawn, rows["share"], rows["gains"], name=_model_name(say, model), color=color, hover="%{y:.1%}")
+        error, name = _unseen(rows["gains"], rows.get("low"), rows.get("high")), _model_name(say, model)
+        _curve(drawn, rows["share"], rows["gains"], name=name, color=color, hover="%{y:.1%}", error=error)
     if mark is not None:
         label = say.text("your list: {share}", share=say.percent(mark[1], 0))
         _mark(drawn, *mark, label=label, across=mark[0])
     drawn.update_xaxes(tickformat=".0%", range=[0, 1])
     drawn.update_yaxes(tickformat=".0%", range=[0, 1.02])
-    return drawn
+    no_band = say.text("the table of gains was saved without limits.")
+    sure = certainty.interval(say, 95) if {"low", "high"} <= set(table) else certainty.none(say, no_band)
+    return certainty.told(drawn, sure, origin=origin)
 
 
 def lift(table: pd.DataFrame, *, language: str = "en", product: str = "") -> go.Figure:
@@ -61,7 +82,8 @@ def lift(table: pd.DataFrame, *, language: str = "en", product: str = "") -> go.
         _curve(drawn, rows["share"], rows["lift"], name=_model_name(say, model), color=color, hover="%{y:.2f} ×")
     drawn.update_xaxes(tickformat=".0%", range=[0, 1])
     drawn.update_yaxes(rangemode="tozero", ticksuffix=" ×")
-    return drawn
+    why = say.text("the lift is the share of buyers reached over the share contacted; the chart of gains has the band.")
+    return certainty.told(drawn, certainty.none(say, why))
 
 
 def profit(
@@ -77,10 +99,11 @@ def profit(
     unit, symbol = texts.major(1, currency), say.symbol(currency)
     drawn = figure(language, say.text("Customers contacted"), say.text("Expected profit, {unit}", unit=symbol))
     contacts, earned = curve["contacts"].to_numpy(float), curve["profit_minor"].to_numpy(float) * unit
-    if {"profit_low_minor", "profit_high_minor"} <= set(curve):
-        _band(drawn, contacts, curve["profit_low_minor"] * unit, curve["profit_high_minor"] * unit, shown=True)
-    name = say.text("expected profit")
-    _curve(drawn, contacts, earned, name=name, color=BLUE, hover="%{y:,.0f} " + symbol)
+    bounded = {"profit_low_minor", "profit_high_minor"} <= set(curve)
+    low, high = (curve[f"profit_{end}_minor"] * unit if bounded else None for end in ("low", "high"))
+    _band(drawn, contacts, low, high, shown=True)
+    name, error = say.text("expected profit"), _unseen(earned, low, high)
+    _curve(drawn, contacts, earned, name=name, color=BLUE, hover="%{y:,.0f} " + symbol, error=error)
     last = max(1.0, float(contacts[-1])) if len(contacts) else 1.0
     if cutoff is not None and len(contacts):
         where = float(np.interp(cutoff, contacts, earned))
@@ -99,7 +122,9 @@ def profit(
     drawn.update_layout(showlegend=False, margin={"t": 12})
     drawn.update_xaxes(tickformat=",d", range=[0, last * 1.02], nticks=6)
     drawn.update_yaxes(tickformat=",~r", zeroline=True)
-    return drawn
+    sure = say.text("The band adds up the customers' own 90% bounds, cautiously: as if all erred the same way at once.")
+    no_band = certainty.none(say, say.text("the probabilities were saved without bounds."))
+    return certainty.told(drawn, sure if bounded else no_band)
 
 
 def calibration(table: pd.DataFrame, *, language: str = "en", product: str = "") -> go.Figure:
@@ -128,7 +153,8 @@ def calibration(table: pd.DataFrame, *, language: str = "en", product: str = "")
     )
     drawn.update_xaxes(tickformat=".1%", range=[0, top])
     drawn.update_yaxes(tickformat=".1%", rangemode="tozero")
-    return drawn
+    no_bars = say.text("the table of calibration was saved without limits.")
+    return certainty.told(drawn, certainty.interval(say, 95) if error else certainty.none(say, no_bars))
 
 
 def quality(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
@@ -148,7 +174,7 @@ def quality(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     colors = [BLUE if value >= 0.9 else ORANGE for value in rows["completeness"]]
     _bars(drawn, rows["completeness"], names.tolist(), notes, colors)
     drawn.update_xaxes(tickformat=".0%", range=[0, 1.25], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    return drawn
+    return certainty.told(drawn, certainty.counted(say))
 
 
 def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
@@ -171,8 +197,11 @@ def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     top = max(float(rows["share"].max()), 0.01) if len(rows) else 1.0
     drawn.update_layout(bargap=0.66, height=280, margin={"t": 12})
     drawn.update_xaxes(tickformat=".0%", range=[0, top * 1.2], nticks=5)
-    drawn.update_yaxes(visible=False, range=[-0.5, max(len(rows), 1) - 0.2])
-    return drawn
+    # Not seen, but it names the bars for whoever takes the numbers away.
+    names = {"tickvals": places, "ticktext": [_plain_text(words) for words in rows["reason"]]}
+    drawn.update_yaxes(visible=False, range=[-0.5, max(len(rows), 1) - 0.2], **names)
+    why = say.text("these are counts of what the model itself weighed for each customer, not estimates of causes.")
+    return certainty.told(drawn, certainty.none(say, why))
 
 
 def empty(message: str, *, language: str = "en") -> go.Figure:
@@ -189,9 +218,9 @@ def empty(message: str, *, language: str = "en") -> go.Figure:
 def figure(language: str, x: str, y: str) -> go.Figure:
     """Return an empty figure in the house's look, with the titles of its axes."""
     axis: dict[str, Any] = {
-        "gridcolor": "#E6E8EB",
-        "linecolor": "#B5BAC1",
-        "zerolinecolor": "#B5BAC1",
+        "gridcolor": GRID,
+        "linecolor": RULE,
+        "zerolinecolor": RULE,
         "automargin": True,
         "fixedrange": True,
     }
@@ -228,9 +257,16 @@ def _bars(drawn: go.Figure, x: pd.Series, y: Sequence[Any], notes: list[str], co
     drawn.update_yaxes(showgrid=False)
 
 
-def _curve(drawn: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str) -> None:
+def _curve(drawn: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str, error: Any = None) -> None:
     line = {"color": color, "width": 3, "dash": "solid" if color == BLUE else "dash"}
-    drawn.add_scatter(x=x, y=y, mode="lines", name=name, line=line, hovertemplate=hover)
+    drawn.add_scatter(x=x, y=y, mode="lines", name=name, line=line, hovertemplate=hover, error_y=error)
+
+
+def _unseen(value: Any, low: Any, high: Any) -> dict[str, Any] | None:
+    """Return limits that a band draws already, for whoever takes the numbers away; None where there are none."""
+    if low is None or high is None:
+        return None
+    return {"visible": False, "array": high - value, "arrayminus": value - low, "symmetric": False}
 
 
 def _band(drawn: go.Figure, x: Any, low: Any, high: Any, *, shown: bool) -> None:
@@ -254,7 +290,7 @@ def _mark(drawn: go.Figure, x: float, y: float, *, label: str, across: float) ->
         textposition=f"bottom {side}",
         textfont={"color": ORANGE, "size": 13, "weight": 600},
         cliponaxis=False,
-        marker={"color": "white", "size": 17, "line": {"color": ORANGE, "width": 3}},
+        marker={"color": PAPER, "size": 17, "line": {"color": ORANGE, "width": 3}},
         hoverinfo="skip",
     )
 

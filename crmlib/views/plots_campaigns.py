@@ -7,18 +7,18 @@ import datetime as dt
 import pandas as pd
 import plotly.graph_objects as go
 
-from crmlib.views import plots, texts
-from crmlib.views.plots import BLUE, GREEN, GREY, INK, ORANGE, PALETTE, PURPLE
+from crmlib.views import certainty, plots, texts
+from crmlib.views.plots import AMBER, BLUE, GREEN, GREY, INK, ORANGE, PALE, PALETTE, PURPLE, SKY, YELLOW
 
 STATES = {
     "draft": GREY,
-    "approved": "#E69F00",
-    "planned": "#E69F00",
+    "approved": AMBER,
+    "planned": AMBER,
     "assigned": BLUE,
     "running": BLUE,
     "finished": GREEN,
     "past": GREEN,
-    "cancelled": "#C9CDD3",
+    "cancelled": PALE,
 }
 _BAR = 24  # pixels of a campaign in the calendar
 _DAY_MS = 86_400_000
@@ -45,7 +45,10 @@ def gantt(
             orientation="h",
             name=words.get(state, state),
             marker={"color": STATES.get(state, INK)},
-            customdata=list(zip(own["name"], first.dt.strftime("%Y-%m-%d"), last.dt.strftime("%Y-%m-%d"), strict=True)),
+            customdata=[
+                [_plain(name), *map(texts.speak(language).date, days)]
+                for name, *days in zip(own["name"], first.dt.date, last.dt.date, strict=True)
+            ],
             hovertemplate="%{customdata[0]}<br>%{customdata[1]} – %{customdata[2]}<extra></extra>",
         )
     if today is not None:
@@ -54,7 +57,8 @@ def gantt(
     figure.update_yaxes(tickvals=list(rows.index), ticktext=[_plain(name) for name in names], showgrid=False)
     figure.update_xaxes(type="date", tickformat="%m.%Y" if language == "ru" else "%b %Y")
     figure.update_layout(height=max(200, 90 + _BAR * len(rows)), bargap=0.3, barmode="overlay", hovermode="closest")
-    return figure
+    say = texts.speak(language)
+    return certainty.told(figure, certainty.none(say, say.text("these are dates as planned or recorded.")))
 
 
 def schedule(table: pd.DataFrame, *, words: dict[str, str], language: str = "en") -> go.Figure:
@@ -74,7 +78,8 @@ def schedule(table: pd.DataFrame, *, words: dict[str, str], language: str = "en"
     figure.update_layout(barmode="stack", showlegend=True)
     _days(figure, table["day"], language)
     figure.update_yaxes(rangemode="tozero", tickformat=",d")
-    return figure
+    why = say.text("these are contacts as planned; chance decides which arm a customer gets, and with it the channel.")
+    return certainty.told(figure, certainty.none(say, why))
 
 
 def refusals(table: pd.DataFrame, *, audience: int, words: dict[str, str], language: str = "en") -> go.Figure:
@@ -83,7 +88,7 @@ def refusals(table: pd.DataFrame, *, audience: int, words: dict[str, str], langu
     figure = plots.figure(language, say.text("Customers of the audience"), "")
     arms = list(dict.fromkeys(table["arm"]))[::-1]
     place = {arm: number for number, arm in enumerate(arms)}
-    colors = (BLUE, "#C9CDD3", "#E69F00", PURPLE, ORANGE, "#56B4E9", GREY, "#F0E442", GREEN, INK)
+    colors = (BLUE, PALE, AMBER, PURPLE, ORANGE, SKY, GREY, YELLOW, GREEN, INK)
     sums = table[table["code"] != ""].groupby("code")["customers"].sum().sort_values(ascending=False)
     table = table.assign(code=table["code"].where(~table["code"].isin(sums.index[_REASONS:]), _REST))
     table = table.groupby(["arm", "code"], sort=False)["customers"].sum().reset_index()
@@ -105,7 +110,7 @@ def refusals(table: pd.DataFrame, *, audience: int, words: dict[str, str], langu
     figure.update_layout(margin={"t": 96})
     figure.update_xaxes(range=[0, max(audience, 1)], tickformat=",d")
     figure.update_yaxes(tickvals=list(place.values()), ticktext=[_plain(arm) for arm in arms], showgrid=False)
-    return figure
+    return certainty.told(figure, certainty.counted(say))
 
 
 def progress(table: pd.DataFrame, *, column: str, words: dict[str, str], language: str = "en") -> go.Figure:
@@ -125,7 +130,7 @@ def progress(table: pd.DataFrame, *, column: str, words: dict[str, str], languag
     _days(figure, table["day"], language)
     top = max(float((table[column] / table["members"]).max()) * 1.05, 0.01)
     figure.update_yaxes(range=[0, top], tickformat=".1%" if column == "bought" else ".0%")
-    return figure
+    return certainty.told(figure, certainty.counted(say))
 
 
 def _days(figure: go.Figure, days: pd.Series, language: str) -> None:

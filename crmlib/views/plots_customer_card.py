@@ -10,16 +10,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from crmlib.views import plots, texts
-from crmlib.views.plots import BLUE, GREEN, GREY, INK, ORANGE, PALETTE
+from crmlib.views.plots import AMBER, BLUE, GREEN, GREY, INK, ORANGE, PALE, PALETTE, PAPER, PURPLE, RULE, SKY
 
 PHASES = {
-    "prospect": "#B5BAC1",
-    "new": "#56B4E9",
+    "prospect": RULE,
+    "new": SKY,
     "growing": GREEN,
     "mature": BLUE,
-    "fading": "#E69F00",
+    "fading": AMBER,
     "lapsed": ORANGE,
-    "won_back": "#CC79A7",
+    "won_back": PURPLE,
 }
 _MARKS = {"good": (GREEN, "circle"), "bad": (ORANGE, "x"), "open": (BLUE, "diamond"), "": (GREY, "circle")}
 _MS = pd.Timedelta(milliseconds=1)
@@ -57,7 +57,7 @@ def timeline(
                 "color": color,
                 "symbol": symbol,
                 "opacity": 0.8,
-                "line": {"width": 1, "color": "#ffffff"},
+                "line": {"width": 1, "color": PAPER},
             },
             text=own["words"],
             hovertemplate="%{x|%d.%m.%Y}<br>%{text}<extra></extra>",
@@ -106,12 +106,12 @@ def account(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.F
         text=[say.money(one, currency) for one in table["amount_minor"]],
         textposition=["inside" if one else "outside" for one in long],
         textangle=0,
-        insidetextfont={"color": "#ffffff"},
+        insidetextfont={"color": PAPER},
         cliponaxis=False,
         increasing={"marker": {"color": GREEN}},
         decreasing={"marker": {"color": ORANGE}},
         totals={"marker": {"color": BLUE}},
-        connector={"line": {"color": "#D5D9DF", "width": 1}},
+        connector={"line": {"color": PALE, "width": 1}},
         hoverinfo="skip",
     )
     room = 0.3 * max(high - low, 1.0)
@@ -219,7 +219,7 @@ def answers(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
         x=table["day"],
         y=table["score"],
         mode="lines+markers",
-        line={"color": "#C9CDD3", "width": 1.5},
+        line={"color": PALE, "width": 1.5},
         marker={"color": colors, "size": 11},
         hovertemplate="%{x|%d.%m.%Y}: %{y}<extra></extra>",
     )

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from crmlib.views import plots, texts
-from crmlib.views.plots import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
+from crmlib.views.plots import AMBER, BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 
 _BANDS = {95: "rgba(0, 114, 178, 0.12)", 80: "rgba(0, 114, 178, 0.22)"}
 _PROMOTION = "rgba(230, 159, 0, 0.20)"
@@ -309,7 +309,7 @@ def _promotions(drawn: go.Figure, history: pd.DataFrame, future: pd.DataFrame, n
     for _, run in rows[on].groupby(group[on]):
         edges = (run["period"].iloc[0] - half, run["period"].iloc[-1] + half)
         drawn.add_vrect(x0=edges[0], x1=edges[1], fillcolor=_PROMOTION, line_width=0, layer="below")
-    marker = {"color": "#E69F00", "size": 11, "symbol": "square", "opacity": 0.5}
+    marker = {"color": AMBER, "size": 11, "symbol": "square", "opacity": 0.5}
     drawn.add_scatter(x=[rows["period"].iloc[0]], y=[None], mode="markers", name=name, marker=marker, hoverinfo="skip")
 
 

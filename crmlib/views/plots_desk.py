@@ -40,7 +40,7 @@ def timeline(events: pd.DataFrame, *, lanes: Sequence[tuple[str, str]], language
                 "color": _COLORS[code],
                 "opacity": 0.85,
                 "symbol": [_SYMBOLS.get(mark, "circle") for mark in own["mark"]],
-                "line": {"width": 1, "color": "#ffffff"},
+                "line": {"width": 1, "color": plots.PAPER},
             },
             text=own["words"].map(html.escape),
             hovertemplate="%{x|%d.%m.%Y}<br>%{text}<extra></extra>",

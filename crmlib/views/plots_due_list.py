@@ -14,6 +14,7 @@ from crmlib.views.plots import BLUE, GREY, ORANGE, PALETTE
 
 SYMBOLS = ("circle", "diamond")
 """Markers of the days of which the colours have been used before."""
+_WORDED = 6  # bars above which words have room
 
 
 def by_day(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.Figure:
@@ -24,17 +25,22 @@ def by_day(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.Fi
     say = texts.speak(language)
     unit, sign = texts.major(1, currency), say.symbol(currency)
     drawn = plots.figure(language, "", say.text("Margin due, {unit}", unit=sign))
-    visits = [say.plural("{n} visit", "{n} visits", number) for number in table["visits"]]
+    told = [say.plural("{n} visit", "{n} visits", number) for number in table["visits"]]
+    # Beside many others there is no room for a word above a bar; below the pointer there always is.
+    short = [say.number(number) for number in table["visits"]]
     days = [short_day(day, language).replace(" ", "<br>", 1) for day in table["visit_on"]]
     drawn.add_bar(
         x=list(range(len(table))),
         y=table["expected_margin_minor"] * unit,
         marker={"color": BLUE},
-        text=visits,
+        text=told if len(table) <= _WORDED else short,
         textposition="outside",
+        textfont={"size": 13},
+        textangle=0,
+        constraintext="none",
         cliponaxis=False,
-        customdata=[f"{day:%Y-%m-%d}" for day in table["visit_on"]],
-        hovertemplate="%{y:,.0f} " + sign + "<extra></extra>",
+        customdata=told,
+        hovertemplate="%{y:,.0f} " + sign + "<br>%{customdata}<extra></extra>",
         showlegend=False,
     )
     top = float(table["expected_margin_minor"].max()) * unit if len(table) else 1.0

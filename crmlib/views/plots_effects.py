@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from crmlib.errors import DataError
-from crmlib.views import effect_words, plots, texts
+from crmlib.views import certainty, effect_words, plots, texts
 
 
 def effects(table: pd.DataFrame, *, currency: str, language: str = "en", measure: str = "profit_minor") -> go.Figure:
@@ -37,7 +37,7 @@ def effects(table: pd.DataFrame, *, currency: str, language: str = "en", measure
     drawn.update_layout(height=120 + 46 * max(len(rows), 1), hovermode="closest", margin={"t": 12})
     drawn.update_xaxes(tickformat=",~r")
     drawn.update_yaxes(type="category")
-    return drawn
+    return certainty.told(drawn, certainty.interval(say, 95))
 
 
 def looks(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.Figure:

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from crmlib.views import plots, texts
-from crmlib.views.plots import BLUE, GREEN, GREY, ORANGE
+from crmlib.views import certainty, plots, texts
+from crmlib.views.plots import BLUE, GREEN, GREY, INK, ORANGE, PALE, PALE_BLUES
 
 _MONTHS = 24
 """The chart of cohorts shows so many joining months at most, the last ones."""
 _ROW = 30  # pixels of a row with a dot and its interval
 _LONG = 34  # characters of a row's name
-_RETAINED = [[0.0, "#FDF3E7"], [0.5, "#CFE3F1"], [1.0, "#6BAED6"]]  # dark words are legible on all of them
 
 
 def over_time(table: pd.DataFrame, *, weighted: bool, language: str = "en") -> go.Figure:
@@ -44,7 +43,7 @@ def over_time(table: pd.DataFrame, *, weighted: bool, language: str = "en") -> g
         type="category", categoryorder="array", categoryarray=list(rows["place"]), showgrid=False, tickangle=0
     )
     drawn.update_yaxes(tickformat="+d", nticks=7)
-    return drawn
+    return certainty.told(drawn, certainty.interval(say, 95))
 
 
 def groups(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "en") -> go.Figure:
@@ -65,7 +64,7 @@ def groups(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "en
     _rows(drawn, rows, say)
     drawn.add_vline(x=0, line={"color": GREY, "width": 1})
     drawn.update_xaxes(tickformat="+d", nticks=5, tickangle=0)
-    return drawn
+    return certainty.told(drawn, certainty.interval(say, 95))
 
 
 def drivers(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "en") -> go.Figure:
@@ -85,7 +84,7 @@ def drivers(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "e
     _rows(drawn, rows, say, digits=2)
     drawn.add_vline(x=0, line={"color": GREY, "width": 1})
     drawn.update_xaxes(nticks=6)
-    return drawn
+    return certainty.told(drawn, certainty.interval(say, 95))
 
 
 def balance(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "en") -> go.Figure:
@@ -108,7 +107,8 @@ def balance(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "e
     drawn.update_layout(height=120 + _ROW * max(len(rows), 2), hovermode="closest")
     drawn.update_xaxes(tickformat="+.1f", nticks=4, tickangle=0)
     drawn.update_yaxes(type="category", showgrid=True)
-    return drawn
+    why = say.text("the customers who answered are compared with all customers themselves, not with a sample of them.")
+    return certainty.told(drawn, certainty.none(say, why))
 
 
 def weights(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "en") -> go.Figure:
@@ -128,7 +128,7 @@ def weights(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "e
     _rows(drawn, rows, say, digits=2)
     drawn.add_vline(x=0, line={"color": GREY, "width": 1})
     drawn.update_xaxes(tickformat="+.1f", nticks=4, tickangle=0)
-    return drawn
+    return certainty.told(drawn, certainty.interval(say, 95))
 
 
 def calibration(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
@@ -155,7 +155,7 @@ def calibration(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     drawn.update_layout(hovermode="closest", height=330, margin={"t": 12})
     drawn.update_xaxes(tickformat=".1~%")
     drawn.update_yaxes(tickformat=".1~%")
-    return drawn
+    return certainty.told(drawn, certainty.interval(say, 95))
 
 
 def cohorts(
@@ -163,11 +163,13 @@ def cohorts(
     *,
     sizes: Sequence[int],
     write: Callable[[float], str],
+    unit: float = 1.0,
     language: str = "en",
 ) -> go.Figure:
     """Return the cohort chart: a row for each joining month, a column for each month since, darker is more.
 
-    In: what ``loyalty_data.cohort_grid`` returns; ``sizes`` the customers of each row; ``write`` a value in a few letters.
+    In: what ``loyalty_data.cohort_grid`` returns; ``sizes`` the customers of each row; ``write`` a value in a few letters;
+    ``unit`` turns a value into what a person takes away (0.01 for cents).
     """
     say = texts.speak(language)
     index, value, low, high = grid
@@ -195,15 +197,16 @@ def cohorts(
     drawn = plots.figure(language, say.text("Months since joining"), "")
     drawn.add_heatmap(
         z=value,
+        customdata=np.dstack([value, low[:, :wide], high[:, :wide]]) * unit,
         x=list(range(wide)),
         y=list(range(len(rows))),
         text=cells,
         texttemplate="%{text}",
-        textfont={"size": 11, "color": "#1F2933"},
+        textfont={"size": 11, "color": INK},
         hovertext=told,
         hovertemplate="%{hovertext}<extra></extra>",
         hoverongaps=False,
-        colorscale=_RETAINED,
+        colorscale=PALE_BLUES,
         showscale=False,
         xgap=1,
         ygap=1,
@@ -218,20 +221,22 @@ def cohorts(
         zeroline=False,
         tickfont={"size": 12},
     )
-    return drawn
+    where = say.text("Each number has its 95% interval: under the mouse, and in the numbers to be saved.")
+    return certainty.told(drawn, where)
 
 
-def points(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.Figure:
+def points(table: pd.DataFrame, *, currency: str, language: str = "en", origin: str = "") -> go.Figure:
     """Return what the points still to be spent cost, up to the day and forecast, with the interval.
 
-    In: the table "liability" of the points' job: ahead (months, 0 is the day), month (last day), liability_minor, low, high.
+    In: the table "liability" of the points' job: ahead (months, 0 is the day), month (last day), liability_minor, low, high; ``origin`` of it.
     """
     say = texts.speak(language)
     unit = texts.major(1, currency)
     drawn = plots.figure(language, "", say.text("Cost of open points, {unit}", unit=say.symbol(currency)))
+    table = table.assign(value=table["liability_minor"] * unit, low=table["low"] * unit, high=table["high"] * unit)
     past, ahead = table[table["ahead"] <= 0], table[table["ahead"] >= 0]
     edges = [*ahead["month"], *ahead["month"].iloc[::-1]]
-    bounds = [*(ahead["high"] * unit), *(ahead["low"] * unit).iloc[::-1]]
+    bounds = [*ahead["high"], *ahead["low"].iloc[::-1]]
     band = {"fill": "toself", "fillcolor": "rgba(213, 94, 0, 0.15)", "line": {"width": 0}, "mode": "lines"}
     drawn.add_scatter(x=edges, y=bounds, hoverinfo="skip", showlegend=False, **band)
     for rows, name, color, dash in (
@@ -241,15 +246,18 @@ def points(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.Fi
         line = {"color": color, "width": 3, "dash": dash}
         drawn.add_scatter(
             x=rows["month"],
-            y=rows["liability_minor"] * unit,
+            y=rows["value"],
             mode="lines",
             name=name,
             line=line,
+            # Not drawn, since the band is: the interval for whoever takes the numbers away.
+            error_y={**_error(rows, "value", color), "visible": False},
             hovertemplate="%{y:,.0f}",
         )
     drawn.update_xaxes(type="date", tickformat="%m.%Y" if language == "ru" else "%b %Y", nticks=6)
     drawn.update_yaxes(rangemode="tozero", tickformat=",.0f")
-    return drawn
+    words = say.text("What was open is counted; the band around what is expected is its 95% interval.")
+    return certainty.told(drawn, words, origin=origin)
 
 
 def mentions(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
@@ -261,7 +269,7 @@ def mentions(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     drawn = plots.figure(language, "", say.text("Mentions a month"))
     rows = table.tail(_MONTHS)
     for column, name, color, sign in (
-        ("neutral", say.text("neutral"), "#C9CDD3", 1),
+        ("neutral", say.text("neutral"), PALE, 1),
         ("positive", say.text("positive"), GREEN, 1),
         ("negative", say.text("negative"), ORANGE, -1),
     ):
@@ -276,7 +284,7 @@ def mentions(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     drawn.update_layout(barmode="relative", bargap=0.25)
     drawn.update_xaxes(type="date", tickformat="%m.%Y" if language == "ru" else "%b %Y", nticks=6)
     drawn.update_yaxes(tickformat=",d")
-    return drawn
+    return certainty.told(drawn, certainty.counted(say))
 
 
 def quarter(language: str, day: Any) -> str:
@@ -320,25 +328,26 @@ def _points(drawn: go.Figure, rows: pd.DataFrame, *, name: str, color: str, say:
 
 def _rows(drawn: go.Figure, rows: pd.DataFrame, say: texts.Language, *, digits: int = 0) -> None:
     """Draw a row for each line of the table: a dot with its interval: name, value, low, high, note, color."""
-    for place, (low, high, color) in enumerate(zip(rows["low"], rows["high"], rows["color"], strict=True)):
-        line = {"color": color, "width": 3}
-        drawn.add_scatter(x=[low, high], y=[place, place], mode="lines", line=line, hoverinfo="skip", showlegend=False)
-    hover = [f"{_plain(name)}<br>{words}" for name, words in zip(rows["name"], _told(rows, say, digits), strict=True)]
-    drawn.add_scatter(
-        x=rows["value"],
-        y=list(range(len(rows))),
-        mode="markers",
-        marker={"color": list(rows["color"]), "size": 11, "line": {"color": "white", "width": 1}},
-        customdata=hover,
-        hovertemplate="%{customdata}<extra></extra>",
-        showlegend=False,
-    )
+    words = _told(rows, say, digits)
+    hover = [f"{_plain(name)}<br>{told}" for name, told in zip(rows["name"], words, strict=True)]
+    rows = rows.assign(place=range(len(rows)), hover=hover)
+    for color, own in rows.groupby("color", sort=False):
+        drawn.add_scatter(
+            x=own["value"],
+            y=own["place"],
+            error_x={**_error(own, "value", str(color)), "thickness": 3, "width": 0},
+            mode="markers",
+            marker={"color": color, "size": 11, "line": {"color": "white", "width": 1}},
+            customdata=own["hover"],
+            hovertemplate="%{customdata}<extra></extra>",
+            showlegend=False,
+        )
     drawn.update_layout(height=max(200, 90 + _ROW * max(len(rows), 2)), hovermode="closest", margin={"t": 12})
     labels = [_plain(_short(name)) for name in rows["name"]]
     least, most = min(0.0, float(rows["low"].min())), max(0.0, float(rows["high"].max()))
     drawn.update_xaxes(range=[least - 0.04 * (most - least), most + 0.04 * (most - least)])
     edges = [-0.6, max(len(rows), 1) - 0.4]
-    drawn.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels, range=edges, showgrid=False)
+    drawn.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels, range=edges, showgrid=False, zeroline=False)
 
 
 def _told(rows: pd.DataFrame, say: texts.Language, digits: int) -> list[str]:

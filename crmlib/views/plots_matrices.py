@@ -11,10 +11,6 @@ import plotly.graph_objects as go
 
 from crmlib.views import plots, texts
 
-_SHARES = [[0, "#F3F7FB"], [0.5, "#7DB5DA"], [1, "#0B5A94"]]
-_LIFTS = [[0, "#B5530A"], [0.25, "#EBB98C"], [0.5, "#F6F6F4"], [0.75, "#8ABFE0"], [1, "#0B5A94"]]
-_PROFITS = [[0, "#F2F8F4"], [0.5, "#74BFA0"], [1, "#00623F"]]
-_HIDDEN = "#ECEEF1"
 _MOST_LIFT = 2.5  # doublings at the ends of the scale: some six times as often
 
 
@@ -25,34 +21,45 @@ def heat_map(
     columns: Sequence[tuple[str, str]],
     measure: str,
     write: Callable[[float], str],
+    between: Callable[[float, float], str] | None = None,
+    unit: float = 1.0,
     language: str = "en",
     chosen: tuple[str, str] | None = None,
 ) -> go.Figure:
     """Return a heat map with a number in each cell.
 
-    In: ``table`` with segment, product_id, value (nan where hidden), for a lift also low and high, which give the colour; ``rows`` and ``columns`` as (code, words) in the order
-    shown; ``write`` turns a value into the words of a cell; ``chosen`` (segment, product_id) gets a frame.
+    In: ``table`` with segment, product_id, value, low and high (nan where hidden), which give a lift its colour; ``rows``
+    and ``columns`` as (code, words) in the order shown; ``write`` turns a value into the words of a cell, ``between`` its
+    limits into those under the mouse, ``unit`` all three into what a person takes away; ``chosen`` (segment,
+    product_id) gets a frame.
     """
     say = texts.speak(language)
-    values = table.pivot(index="segment", columns="product_id", values="value").astype(float)
-    values = values.reindex(index=[code for code, _ in rows], columns=[code for code, _ in columns])
-    numbers = values.to_numpy()
-    shades, scale = _shades(_cautious(table, values) if measure == "lift" else numbers, measure)
+    codes = [code for code, _ in rows], [code for code, _ in columns]
+    numbers, low, high = (
+        table.pivot(index="segment", columns="product_id", values=name)
+        .astype(float)
+        .reindex(index=codes[0], columns=codes[1])
+        .to_numpy()
+        for name in ("value", "low", "high")
+    )
+    shades, scale = _shades(_cautious(numbers, low, high) if measure == "lift" else numbers, measure)
     words = [["" if np.isnan(value) else write(value) for value in line] for line in numbers]
     across = list(range(len(columns)))
     down = list(range(len(rows)))
     hover = [
         [
             f"{row} · {column}<br><b>{word or say.text('hidden')}</b>"
-            for (_, column), word in zip(escaped(columns), line, strict=True)
+            + (f"<br>{between(*ends)}" if word and between else "")
+            for (_, column), word, *ends in zip(escaped(columns), line, least, most, strict=True)
         ]
-        for (_, row), line in zip(escaped(rows), words, strict=True)
+        for (_, row), line, least, most in zip(escaped(rows), words, low, high, strict=True)
     ]
     figure = plots.figure(language, "", "")
     figure.add_heatmap(
         z=[[None if np.isnan(one) else float(one) for one in line] for line in shades],
         x=across,
         y=down,
+        customdata=np.dstack([numbers, low, high]) * unit,
         text=words,
         texttemplate="%{text}",
         textfont={"size": 11},
@@ -67,7 +74,6 @@ def heat_map(
         hoverongaps=True,
     )
     _axes(figure, [name for _, name in escaped(rows)], [name for _, name in escaped(columns)])
-    codes = [code for code, _ in rows], [code for code, _ in columns]
     if chosen and chosen[0] in codes[0] and chosen[1] in codes[1]:
         y, x = codes[0].index(chosen[0]), codes[1].index(chosen[1])
         line = {"color": plots.ORANGE, "width": 3}
@@ -93,18 +99,18 @@ def _axes(figure: go.Figure, rows: list[str], columns: list[str]) -> None:
         tickfont={"size": 12},
         **shown,
     )
-    layout: dict[str, Any] = {"height": 150 + 27 * max(len(rows), 3), "hovermode": "closest", "plot_bgcolor": _HIDDEN}
+    layout: dict[str, Any] = {
+        "height": 150 + 27 * max(len(rows), 3),
+        "hovermode": "closest",
+        "plot_bgcolor": plots.HIDDEN,
+    }
     figure.update_layout(**layout, margin={"l": 8, "r": 56, "t": 8, "b": 6})
 
 
-def _cautious(table: pd.DataFrame, like: pd.DataFrame) -> np.ndarray:
+def _cautious(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return the end of each interval that is nearer to 1, and 1 where it holds 1: no colour for what chance explains."""
-    low, high = (
-        table.pivot(index="segment", columns="product_id", values=name).astype(float).reindex_like(like).to_numpy()
-        for name in ("low", "high")
-    )
     out = np.where(low > 1, low, np.where(high < 1, high, 1.0))
-    return np.where(np.isnan(like.to_numpy()), np.nan, out)
+    return np.where(np.isnan(values), np.nan, out)
 
 
 def _shades(values: np.ndarray, measure: str) -> tuple[np.ndarray, list[list[Any]]]:
@@ -112,11 +118,11 @@ def _shades(values: np.ndarray, measure: str) -> tuple[np.ndarray, list[list[Any
     if measure == "lift":
         with np.errstate(divide="ignore"):
             doublings = np.clip(np.log2(values), -_MOST_LIFT, _MOST_LIFT)
-        return 0.5 + doublings / (2 * _MOST_LIFT), _LIFTS
+        return 0.5 + doublings / (2 * _MOST_LIFT), plots.LESS_OR_MORE
     top = np.nanmax(values, initial=0.0)
     # A square root, so that one large cell does not leave the others without colour.
     shades = np.sqrt(np.clip(values, 0, None) / top) if top > 0 else np.where(np.isnan(values), np.nan, 0.0)
-    return shades, _PROFITS if measure == "expected_profit" else _SHARES
+    return shades, plots.GREENS if measure == "expected_profit" else plots.BLUES
 
 
 def escaped(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

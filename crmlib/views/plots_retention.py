@@ -11,9 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from crmlib.views import plots, texts
-from crmlib.views.plots import BLUE, GREEN, GREY, INK, ORANGE, PURPLE
+from crmlib.views.plots import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY
 
-COLORS = {"act": GREEN, "let_go": GREY, "blocked": ORANGE, "alone": "#56B4E9", "unknown": PURPLE}
+COLORS = {"act": GREEN, "let_go": GREY, "blocked": ORANGE, "alone": SKY, "unknown": PURPLE}
 _SYMBOLS = {
     "act": "circle",
     "let_go": "x-thin",

@@ -11,10 +11,8 @@ import plotly.graph_objects as go
 
 from crmlib.errors import DataError
 from crmlib.views import segment_words, texts
-from crmlib.views.plots import BLUE, GREEN, GREY, INK, ORANGE, PALETTE, figure
+from crmlib.views.plots import BLUE, BLUES, GREEN, GREY, INK, LESS_OR_MORE, ORANGE, PALETTE, figure
 
-_DIVERGING = [[0.0, ORANGE], [0.5, "#F7F7F7"], [1.0, BLUE]]
-_RISING = [[0.0, "#F7F9FB"], [1.0, BLUE]]
 _WIDE = 24  # characters of a segment's name on a line
 
 
@@ -75,7 +73,7 @@ def profiles(
         text=words,
         texttemplate="%{text}",
         textfont={"size": 12},
-        colorscale=_DIVERGING,
+        colorscale=LESS_OR_MORE,
         zmin=-2,
         zmax=2,
         xgap=2,
@@ -138,7 +136,7 @@ def transitions(table: pd.DataFrame, names: Mapping[str, str], *, language: str 
         text=np.array(words, dtype=object).reshape(shape),
         customdata=np.array(interval, dtype=object).reshape(shape),
         texttemplate="%{text}",
-        colorscale=_RISING,
+        colorscale=BLUES,
         xgap=2,
         ygap=2,
         showscale=False,

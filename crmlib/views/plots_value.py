@@ -137,7 +137,7 @@ def check(table: pd.DataFrame, *, currency: str, language: str = "en") -> go.Fig
         language, say.text("Customers by predicted value, from the lowest tenth to the highest"), say.symbol(currency)
     )
     means = table.set_index("tenth")[["predicted_minor", "last_minor", "actual_minor"]] * unit
-    figure.add_bar(x=means.index, y=means["actual_minor"], name=say.text("what came"), marker={"color": "#C9D3DC"})
+    figure.add_bar(x=means.index, y=means["actual_minor"], name=say.text("what came"), marker={"color": plots.PALE})
     for column, name, color, dash in (
         ("predicted_minor", say.text("predicted"), plots.BLUE, "solid"),
         ("last_minor", say.text("the same as the year before"), plots.ORANGE, "dot"),

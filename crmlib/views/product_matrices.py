@@ -10,12 +10,11 @@ import ipywidgets as widgets
 import pandas as pd
 
 from crmlib.decisions import matrices, memberships
-from crmlib.decisions.export import export
+from crmlib.decisions.audiences import sources
 from crmlib.errors import UsageError
 from crmlib.store.tables import Audience
-from crmlib.views import layout, matrices_data, plots, plots_matrices, texts
+from crmlib.views import certainty, layout, matrices_data, origins, plots_matrices, small_cells_words, texts
 from crmlib.views import matrices_words as words
-from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
 
 TOP = 12
@@ -55,12 +54,16 @@ class Panel:
         self.labels = {name: widgets.Label() for name in ("by", "measure", "days", "row", "product")}
         self.by, self.measure, self.days, self.row, self.product = (widgets.Dropdown(layout=wide) for _ in range(5))
         self.next_only = widgets.Checkbox(indent=False)
-        self.chart = Chart(plots.empty(""), clicked=self._clicked)
+        self.chart = self.frame.chart("matrix", clicked=self._clicked)
         self.title, self.cell, self.link = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.name, self.name_label = widgets.Text(layout=wide), widgets.Label()
         self.keep = widgets.Button(button_style="primary")
         self.list_title, self.listing = widgets.HTML(), widgets.HTML()
         self.downloads = {kind: widgets.Button() for kind in ("csv", "xlsx")}
+        for control in (self.name_label, self.name, self.keep):
+            control.add_class("crm-needs-change")
+        for button in self.downloads.values():
+            button.add_class("crm-needs-export")
         self.when = layout.bar(self.labels["days"], self.days, self.next_only)
         self._wire()
         self.root = self.frame.show(*self._arranged())
@@ -153,15 +156,18 @@ class Panel:
         """A cell of the heat map was clicked: x and y are its places."""
 
         def pick() -> None:
-            column, line = int(point["x"]), int(point["y"])
+            column, line = point["x"], point["y"]
+            if column not in range(len(self.product.options)) or line not in range(len(self.row.options)):
+                raise UsageError(self.say.text("There is no such cell; choose another."))
             with self.frame.quietly():
-                self.row.value = self.row.options[line][1]
-                self.product.value = self.product.options[column][1]
+                self.row.value = self.row.options[int(line)][1]
+                self.product.value = self.product.options[int(column)][1]
             self._draw()
 
         self.frame.guarded(pick)()
 
     def _keep(self) -> None:
+        self.frame.require("change")
         assert self.loaded is not None
         say, product = self.say, self.product.value
         cell, count = matrices_data.cell_audience(
@@ -171,9 +177,13 @@ class Panel:
             raise UsageError(say.text("Nobody in this cell may be offered the product; choose another cell."))
         name = " ".join(self.name.value.split()) or self.suggested
         self.saved = matrices_data.save_audience(self.loaded, name, cell, now=self.frame.now(), actor=self.frame.actor)
-        told = say.plural(
-            "Audience {name} saved: {n} customer.", "Audience {name} saved: {n} customers.", count, name=name
-        )
+        if count < matrices.FEWEST:
+            few = small_cells_words.few(say)
+            told = say.text("Audience {name} saved: {count} customers.", name=name, count=few)
+        else:
+            told = say.plural(
+                "Audience {name} saved: {n} customer.", "Audience {name} saved: {n} customers.", count, name=name
+            )
         left = words.unchecked(say, cell.unchecked)
         number = self.saved.audience_id
         links = [
@@ -193,17 +203,8 @@ class Panel:
         row = [of[code] for code in self.table["segment"]]
         told = self.table.assign(row=row, product=self.table["product_id"].map(names))
         first = ["row", "segment", "product", "product_id"]
-        path = export(
-            told[[*first, *[name for name in told if name not in first]]],
-            data=self.data,
-            actor=self.frame.actor,
-            purpose="product matrices",
-            content=content,
-            now=self.frame.now(),
-            name="matrix",
-            format=kind,
-        )
-        self.frame.save(path)
+        columns = [*first, *[name for name in told if name not in first]]
+        path = self.frame.take(told[columns], name="matrix", purpose="product matrices", format=kind, content=content)
         self.frame.tell(say.plural("{n} row saved as {name}.", "{n} rows saved as {name}.", len(told), name=path.name))
 
     # ---------------------------------------------------------------- what is shown
@@ -212,8 +213,6 @@ class Panel:
         """Say everything in the language chosen."""
         assert self.loaded is not None
         say, loaded = self.say, self.loaded
-        self.chart.trouble = say.text("This chart could not be drawn; reload the page.")
-        self._origin(loaded)
         for name, text in {
             "by": say.text("Customers in rows by"),
             "measure": say.text("What to show"),
@@ -246,22 +245,20 @@ class Panel:
         parts = [say.text("warehouse version {n}", n=loaded.snapshot.warehouse.version)]
         note = ""
         if scores is not None:
-            parts += [
-                say.text("model {name} {n}", name=scores.model, n=scores.model_version),
-                say.text("scores {n}", n=scores.score_set_id),
-            ]
-            if loaded.unpriced:
-                note = say.text(
-                    "Without a margin, so without a profit: {products}.", products=", ".join(loaded.unpriced)
-                )
-        else:
+            parts += [*origins.made(say, scores), say.text("scores {n}", n=scores.score_set_id)]
+        if self.by.value in loaded.saved:
+            parts += origins.segments(say, sources.segments(loaded.data, self.by.value, loaded.snapshot.as_of))
+        if scores is None:
             note = say.text("There are no scores yet, so probabilities and profits are missing; run `crm score`.")
+        elif loaded.unpriced:
+            note = say.text("Without a margin, so without a profit: {products}.", products=", ".join(loaded.unpriced))
         self.frame.origin(parts, as_of=loaded.snapshot.as_of, note=note)
 
     def _count(self) -> None:
         """Count the matrix chosen, and offer its rows and products."""
         assert self.loaded is not None
         say, loaded, by = self.say, self.loaded, self.by.value
+        self._origin(loaded)
         self.table = matrices_data.table(
             loaded, by, self.measure.value, within_days=self.days.value, next_only=self.next_only.value
         )
@@ -299,10 +296,13 @@ class Panel:
             columns=[(code, words_) for words_, code in self.product.options],
             measure=name,
             write=lambda value: words.cell(say, name, value, currency),
+            between=lambda low, high: words.between(say, {"low": low, "high": high}, name=name, currency=currency),
+            unit=texts.major(1, currency) if name == "expected_profit" else 1.0,
             language=say.code,
             chosen=chosen,
         )
-        self.chart.update(figure)
+        bounds = bool(self.table["low"].notna().any())
+        self.chart.update(certainty.told(figure, words.sure(say, name, bounds=bounds)))
         self._say_cell(chosen)
         self._list()
 

@@ -52,7 +52,7 @@ class Filter:
 class Loaded:
     """What belongs to the newest decisions; made by ``load``.
 
-    Attributes: ``table`` one row a customer: what ``retention.decide`` returns, with low_90, high_90, stake_minor (risk
+    Attributes: ``scores`` the decisions, ``risks`` the risks they were made on; ``table`` one row a customer: what ``retention.decide`` returns, with low_90, high_90, stake_minor (risk
     × value), kind (of ``KINDS``), branch_id; ``effects`` counted on, ``measured`` in past campaigns; ``limits`` of the
     channels; ``tasks`` of consultants; ``calibration`` of the risks; ``definition`` of leaving as a code; ``caution``
     of the effects; ``branches`` names by branch_id; ``mix`` shares of the reasons in all expected departures.
@@ -61,6 +61,7 @@ class Loaded:
     data: Path
     company: Company
     scores: ScoreSet
+    risks: ScoreSet
     table: pd.DataFrame
     effects: pd.DataFrame
     measured: pd.DataFrame
@@ -116,6 +117,7 @@ def load(data: Path) -> Loaded:
         data=data,
         company=offers_inputs.company_of(data, snapshot),
         scores=scores,
+        risks=risks,
         table=_table(snapshot, score_sets.read(data, scores), score_sets.read(data, risks)),
         effects=beside["effects"],
         measured=beside["measured"],

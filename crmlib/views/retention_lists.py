@@ -31,8 +31,10 @@ class Lists:
         self.which = widgets.ToggleButtons(options=[("", CUSTOMERS), (" ", TASKS)])
         self.title, self.table, self.where = widgets.HTML(), widgets.HTML(), widgets.Label()
         self.back, self.forth = widgets.Button(), widgets.Button()
-        self.details = widgets.Checkbox(value=False, indent=False)
+        self.details = widgets.Checkbox(value=False, indent=False).add_class("crm-needs-names")
         self.csv, self.xlsx = widgets.Button(button_style="primary"), widgets.Button()
+        for one in (self.details, self.csv, self.xlsx):
+            one.add_class("crm-needs-export")
         self.which.style.button_width = "auto"
         self.which.observe(lambda _change: self._turn(-self.page), "value")
         self.back.on_click(lambda _button: self._turn(-1))

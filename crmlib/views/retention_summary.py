@@ -7,7 +7,7 @@ import html
 import numpy as np
 import pandas as pd
 
-from crmlib.views import layout, retention_data, texts, wording
+from crmlib.views import certainty, layout, retention_data, texts, wording
 from crmlib.views.retention_data import Loaded
 
 _GRID = 60  # points of a break-even curve
@@ -42,7 +42,7 @@ def tiles(say: texts.Language, loaded: Loaded, rows: pd.DataFrame) -> str:
     lost = rows["stake_minor"].clip(lower=0).sum()
     share = say.percent(rows["risk_90"].mean()) if rows["risk_90"].notna().any() else "–"
     by = ", ".join(f"{wording.value(say, name)}: {say.number(n)}" for name, n in acts["action"].value_counts().items())
-    return layout.tiles(
+    shown = layout.tiles(
         [
             (
                 say.text("Expected departures in 90 days"),
@@ -59,6 +59,10 @@ def tiles(say: texts.Language, loaded: Loaded, rows: pd.DataFrame) -> str:
             (say.text("Let go, decently"), say.number(len(gone)), say.text("no effort to keep would pay")),
         ]
     )
+    why = say.text(
+        "departures, losses and savings are sums of what is expected; the evidence below shows how far they hold."
+    )
+    return f"{shown}<p><small>{html.escape(certainty.none(say, why))}</small></p>"
 
 
 def times(say: texts.Language, times: float, average: float) -> str:
@@ -85,4 +89,15 @@ def nothing_known(say: texts.Language) -> str:
 
 
 def nobody_chosen(say: texts.Language) -> str:
-    return f"<p>{html.escape(nobody(say))}</p>"
+    """Return what stands in place of a customer: how to choose one, and that it is recorded."""
+    told = say.text(
+        "Click a point, or type a number: here stand the decision, the figures and what the risk comes from."
+    )
+    recorded = say.text("Who looked at which customer is recorded.")
+    return f"<h2>{html.escape(say.text('One customer'))}</h2><p>{html.escape(told)}</p><p>{html.escape(recorded)}</p>"
+
+
+def unsure(say: texts.Language) -> str:
+    """Return why risks, values and losses of the watchlist are drawn without intervals."""
+    why = say.text("a loss is risk × value; the range of one customer's risk stands beside the chart, sums have none.")
+    return certainty.none(say, why)

@@ -8,10 +8,11 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from crmlib.decisions.export import export
 from crmlib.errors import UsageError
 from crmlib.views import (
+    certainty,
     layout,
+    origins,
     plots,
     plots_retention,
     retention_about,
@@ -21,11 +22,11 @@ from crmlib.views import (
     texts,
 )
 from crmlib.views import retention_words as words
-from crmlib.views.chart import Chart
 from crmlib.views.frame import Frame
 from crmlib.views.retention_data import Filter, Loaded
 
 CSS = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
+_LONGEST_NUMBER = 64
 TIMES = (1.0, 2.0, 4.0)
 """Risks to filter by, as multiples of the average."""
 
@@ -39,13 +40,17 @@ def panel(data: str | Path, *, language: str = "en") -> widgets.Widget:
 
 
 class Panel:
-    """The widgets of the panel; what a person chose is kept in the widgets themselves."""
+    """The widgets of the panel; what a person chose is kept in the widgets themselves.
+
+    ``seen`` is the customer_id told about, each look at whom is on record.
+    """
 
     def __init__(self, data: Path, language: str) -> None:
         self.data = data
         self.loaded: Loaded | None = None
         self.rows = pd.DataFrame()
         self.bars = pd.DataFrame()
+        self.seen = ""
         self.frame = Frame(
             texts.later("Retention watchlist"),
             data=data,
@@ -66,10 +71,10 @@ class Panel:
         self.tiles, self.about, self.rest = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.titles = {name: widgets.HTML() for name in ("map", "decisions", "effects", "calibration")}
         self.charts = {
-            "map": Chart(plots.empty(""), clicked=self._clicked),
-            "decisions": Chart(plots.empty(""), clicked=self._bar_clicked),
-            "effects": Chart(plots.empty("")),
-            "calibration": Chart(plots.empty("")),
+            "map": self.frame.chart("map", clicked=self._clicked),
+            "decisions": self.frame.chart("decisions", clicked=self._bar_clicked),
+            "effects": self.frame.chart("effects"),
+            "calibration": self.frame.chart("calibration"),
         }
         self.lists = retention_lists.Lists(self._take)
         for control in (self.decision, self.reason, self.branch, self.risk):
@@ -110,7 +115,9 @@ class Panel:
         if wanted:
             self._apply({**self._settings(), **wanted})
         if query.get("customer"):
-            self.customer.value = query["customer"]
+            with self.frame.quietly():
+                self.customer.value = query["customer"]
+            self._named()
 
     def _settings(self) -> dict[str, Any]:
         controls = {"decision": self.decision, "reason": self.reason, "branch": self.branch, "risk": self.risk}
@@ -119,9 +126,9 @@ class Panel:
     def _apply(self, settings: dict[str, Any]) -> None:
         with self.frame.quietly():
             for control, name in ((self.decision, "decision"), (self.reason, "reason"), (self.branch, "branch")):
-                if settings[name] in [code for _, code in control.options]:
+                if settings.get(name) in [code for _, code in control.options]:
                     control.value = settings[name]
-            if settings["risk"] in [code for _, code in self.risk.options]:
+            if settings.get("risk") in [code for _, code in self.risk.options]:
                 self.risk.value = settings["risk"]
         self._filtered()
 
@@ -132,10 +139,21 @@ class Panel:
     def _named(self) -> None:
         """A customer's number was typed: show that one."""
         assert self.loaded is not None
-        name = self.customer.value.strip()
-        if name and name not in set(self.loaded.table["customer_id"]):
-            raise UsageError(self.say.text("There is no customer {name} among those decided on.", name=name))
-        self._draw()
+        self._see(self.customer.value.strip())
+
+    def _see(self, name: str) -> None:
+        """Tell about one customer, which is on record before; about nobody for ""."""
+        assert self.loaded is not None
+        self.seen = ""
+        try:
+            if name and name not in set(self.loaded.table["customer_id"]):
+                told = name[:_LONGEST_NUMBER]
+                raise UsageError(self.say.text("There is no customer {name} among those decided on.", name=told))
+            if name:
+                self.frame.looked(name)
+            self.seen = name
+        finally:
+            self._draw()
 
     def _clicked(self, point: dict[str, Any]) -> None:
         """A customer was clicked in the chart."""
@@ -144,8 +162,8 @@ class Panel:
         def pick() -> None:
             if isinstance(known, list) and known:
                 with self.frame.quietly():
-                    self.customer.value = str(known[0])
-                self._draw()
+                    self.customer.value = str(known[0])[:_LONGEST_NUMBER]
+                self._named()
 
         self.frame.guarded(pick)()
 
@@ -171,6 +189,9 @@ class Panel:
 
     def _export(self, which: str, format: str, *, details: bool) -> None:
         assert self.loaded is not None
+        self.frame.require("export")
+        if details:
+            self.frame.require("names")
         say, loaded, now, left_out = self.say, self.loaded, self.frame.now(), 0
         rows, allowed = self.lists.rows[which], None
         if details:
@@ -185,19 +206,15 @@ class Panel:
         if details:
             own = ["channel", "given_name", "family_name", "phone", "email", "postcode", "city"]
             table = table.join(rows[own].reset_index(drop=True))
-        path = export(
+        path = self.frame.take(
             table,
-            data=loaded.data,
-            actor=self.frame.actor,
             purpose="work list" if which == retention_lists.TASKS else "retention watchlist",
             content={**self._content(), "list": which, "contact_details": details, "left_out": left_out},
-            now=now,
             name="work-list" if which == retention_lists.TASKS else "retention",
             format=format,
             permitted=allowed,
             watermark=details,
         )
-        self.frame.save(path)
         told = say.plural("{n} row saved as {name}.", "{n} rows saved as {name}.", len(table), name=path.name)
         if left_out:
             told += " " + say.plural(
@@ -223,13 +240,8 @@ class Panel:
         """Say everything in the language chosen."""
         assert self.loaded is not None
         say, scores = self.say, self.loaded.scores
-        for chart in self.charts.values():
-            chart.trouble = say.text("This chart could not be drawn; reload the page.")
-        parts = [
-            say.text("warehouse version {n}", n=scores.warehouse_version),
-            say.text("model {name} {n}", name="churn", n=scores.model_version),
-            say.text("decisions {n}", n=scores.score_set_id),
-        ]
+        risks = origins.briefly(say, self.loaded.risks)
+        parts = [*origins.scores(say, scores), risks, say.text("decisions {n}", n=scores.score_set_id)]
         self.frame.origin(parts, as_of=scores.as_of, note=retention_summary.note(say, self.loaded))
         for name, label in {
             "decision": say.text("Decision"),
@@ -291,7 +303,9 @@ class Panel:
         notes = [say.plural("{n} customer", "{n} customers", row["customers"]) for _, row in self.bars.iterrows()]
         drawn = plots_retention.decisions(self.bars, words=names, notes=notes, currency=currency, language=say.code)
         self.charts["decisions"].update(
-            drawn if len(self.bars) else plots.empty(retention_summary.nobody(say), language=say.code)
+            certainty.told(drawn, retention_summary.unsure(say))
+            if len(self.bars)
+            else plots.empty(retention_summary.nobody(say), language=say.code)
         )
         self._draw_evidence(loaded)
         self.rest.value = retention_about.how(say, loaded)
@@ -302,9 +316,9 @@ class Panel:
 
     def _draw_map(self, loaded: Loaded) -> None:
         say = self.say
-        known = self.customer.value.strip()
         points = retention_data.points(self.rows)
-        row = self._chosen_row(loaded, known)
+        own = loaded.table[loaded.table["customer_id"] == self.seen]
+        row = own.iloc[0] if len(own) else None
         if row is not None and row["stake_minor"] > 0 and row["customer_id"] not in set(points["customer_id"]):
             points = pd.concat([points, row.to_frame().T.astype(points.dtypes)], ignore_index=True)
         points = points.assign(words=[words.decision(say, one) for _, one in points.iterrows()])
@@ -328,17 +342,10 @@ class Panel:
             drawn = plots_retention.map_of_risk(
                 points, kinds=kinds, lines=lines, currency=currency, language=say.code, chosen=chosen
             )
-            chart.update(drawn)
+            chart.update(certainty.told(drawn, retention_summary.unsure(say)))
         self.about.value = (
             retention_summary.nobody_chosen(say) if row is None else retention_about.customer(say, loaded, row)
         )
-
-    def _chosen_row(self, loaded: Loaded, known: str) -> pd.Series | None:
-        """Return the customer to tell about: the one asked for, else the one with most to save of those shown."""
-        own = loaded.table[loaded.table["customer_id"] == known]
-        if len(own):
-            return own.iloc[0]
-        return None if self.rows.empty else self.rows.iloc[0]
 
     def _draw_evidence(self, loaded: Loaded) -> None:
         say = self.say
@@ -353,11 +360,14 @@ class Panel:
             self.charts["effects"].update(plots.empty(none, language=say.code))
         else:
             names = [retention_about.effect(say, row) for _, row in shown.iterrows()]
-            self.charts["effects"].update(plots_retention.effects(shown, words=names, language=say.code))
+            drawn = plots_retention.effects(shown, words=names, language=say.code)
+            self.charts["effects"].update(certainty.told(drawn, certainty.interval(say, 95)))
         note = say.text("Groups of customers at a later date than the model learnt from, with 95% intervals.")
         self.titles["calibration"].value = layout.title(say.text("Can the risk be trusted?"), note)
         if loaded.calibration.empty:
             none = say.text("No calibration of the risk was saved.")
             self.charts["calibration"].update(plots.empty(none, language=say.code))
         else:
-            self.charts["calibration"].update(plots_retention.calibration(loaded.calibration, language=say.code))
+            drawn = plots_retention.calibration(loaded.calibration, language=say.code)
+            origin = origins.line(say, loaded.risks)
+            self.charts["calibration"].update(certainty.told(drawn, certainty.interval(say, 95), origin=origin))

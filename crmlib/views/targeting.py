@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
+import hashlib
 import logging
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from crmlib import paths, warehouse
@@ -21,13 +25,15 @@ from crmlib.decisions import call_list, policy
 from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.store import session
 from crmlib.store.tables import Model, Pointer, ScoreSet
+from crmlib.views import targeting_prepared
+from crmlib.views.targeting_prepared import Choice
 from crmlib.warehouse import company as companies
+from crmlib.warehouse.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
 MODEL = "propensity"
 POINTS = 200  # of a curve on the screen
-TOP_REASONS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +42,9 @@ class Targeting:
 
     Attributes: ``score_set`` and ``model`` rows of the store (detached), ``run_id`` of the run that made the scores,
     ``served_version`` of the warehouse now; ``company``; ``products`` (product_id, name, margin_minor) that have scores
-    and a margin; ``allowed`` (customer_id, channel); ``gains`` of the back test (may be empty); ``data`` the folder.
+    and a margin; ``channels`` by which at least one customer may be contacted, the cheapest first; ``gains`` of the back
+    test (may be empty); ``data`` the folder; ``prepared`` the folder of what was counted for these scores and this
+    company file.
     """
 
     data: Path
@@ -46,8 +54,9 @@ class Targeting:
     served_version: int | None
     company: companies.Company
     products: pd.DataFrame
-    allowed: pd.DataFrame
+    channels: list[str]
     gains: pd.DataFrame
+    prepared: Path
 
     @property
     def scores_file(self) -> Path:
@@ -63,40 +72,6 @@ class Targeting:
     def names(self) -> dict[str, str]:
         """The names of the products by product_id."""
         return dict(zip(self.products["product_id"], self.products["name"], strict=True))
-
-    @property
-    def channels(self) -> list[str]:
-        """The channels by which at least one customer may be contacted, the cheapest first."""
-        costs = self.company.contact_costs_minor
-        return sorted(set(self.allowed["channel"]), key=lambda channel: (costs[channel], channel))
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """One product and channel, counted for every cut-off.
-
-    Attributes: ``ranked`` the customers who may be contacted, by expected profit (see ``call_list.candidates``);
-    ``curve`` of ``call_list.profit_curve``; ``best`` cut-off; ``customers`` and ``buyers`` expected among all scored;
-    ``reasons`` (customer_id, reasons: lists of codes) of the best of those worth contacting; ``kinds`` one code of each
-    of the most frequent reasons for, ``counts`` how many of the first n customers have it (a row per n, a column per
-    kind), ``explained`` how many of the first n have reasons at all.
-    """
-
-    product_id: str
-    ranked: pd.DataFrame
-    curve: pd.DataFrame
-    best: int
-    customers: int
-    buyers: float
-    reasons: pd.DataFrame
-    kinds: list[dict[str, object]]
-    counts: np.ndarray
-    explained: np.ndarray
-
-    @property
-    def worth(self) -> int:
-        """The number of customers worth contacting."""
-        return int((self.ranked["expected_profit_minor"] > 0).sum())
 
 
 def newest(data: Path) -> int | None:
@@ -133,8 +108,8 @@ def load(data: Path) -> Targeting:
     products = known.table("products", ["product_id", "name", "margin_minor", "currency"])
     earned = call_list.margins(products, company=company)
     named = earned.merge(products[["product_id", "name"]], on="product_id", validate="one_to_one")
-    scored = _parquet(data / scores.file, columns=["product_id"])["product_id"].unique()
-    customers = known.table("customers", ["customer_id"])["customer_id"]
+    scored = _products(data / scores.file)
+    prepared = data / "cache" / "targeting" / f"{scores.score_set_id}-{_fingerprint(scores, company)}"
     return Targeting(
         data=data,
         score_set=scores,
@@ -142,43 +117,75 @@ def load(data: Path) -> Targeting:
         run_id=scores.run_id,
         served_version=pointer,
         company=company,
-        products=named[named["product_id"].isin([str(name) for name in scored])]
-        .sort_values("name")
-        .reset_index(drop=True),
-        allowed=policy.reachable(known, customers, company=company),
+        products=named[named["product_id"].isin(scored)].sort_values("name").reset_index(drop=True),
+        channels=_channels(prepared / "allowed.parquet", known, company),
         gains=_optional(data / model.folder / "gains.parquet") if model else pd.DataFrame(),
+        prepared=prepared,
     )
 
 
 def choose(targeting: Targeting, product_id: str, channel: str | None) -> Choice:
-    """Return one product and channel (None: the one that earns most), counted for every cut-off."""
+    """Return one product and channel (None: the one that earns most), counted for every cut-off.
+
+    Raises NotFoundError or EnvironmentFault where the scores are gone or damaged.
+    """
+    name = hashlib.blake2s(f"{product_id}/{channel or ''}".encode(), digest_size=12).hexdigest()
+    file = targeting.prepared / name
+    try:
+        return targeting_prepared.opened(file)
+    except (OSError, pa.ArrowInvalid):
+        shutil.rmtree(file, ignore_errors=True)  # nobody has counted it yet, or it is not whole
+    _prepare(targeting, file, product_id, channel)
+    return targeting_prepared.opened(file)
+
+
+def _prepare(targeting: Targeting, file: Path, product_id: str, channel: str | None) -> None:
     columns = ["customer_id", "product_id", "score", "low", "high"]
     scores = _parquet(targeting.scores_file, columns=columns, filters=[("product_id", "==", product_id)])
     scores = scores.assign(product_id=scores["product_id"].astype(str))
     found = call_list.candidates(
         scores,
-        targeting.allowed,
+        _parquet(targeting.prepared / "allowed.parquet"),
         margins=targeting.products[["product_id", "margin_minor"]],
         company=targeting.company,
         channel=channel,
     )
-    ranked = found.sort_values(["expected_profit_minor", "customer_id"], ascending=[False, True]).reset_index(drop=True)
-    margin = targeting.products.set_index("product_id")["margin_minor"][product_id]
-    curve = call_list.profit_curve(ranked, margin_minor=float(margin), contact_cost_minor=ranked["cost_minor"])
-    reasons = _reasons(targeting, product_id)
-    kinds, counts = _count_reasons(ranked, reasons)
-    return Choice(
-        product_id=product_id,
-        ranked=ranked,
-        curve=curve,
-        best=call_list.best_cutoff(curve),
-        customers=len(scores),
-        buyers=float(scores["score"].sum()),
-        reasons=reasons,
-        kinds=kinds,
-        counts=counts,
-        explained=np.concatenate([[0], ranked["customer_id"].isin(reasons["customer_id"]).cumsum()]),
+    texts = _optional(targeting.reasons_file, filters=[("product_id", "==", product_id)])
+    texts = (
+        texts[["customer_id", "reasons"]] if len(texts) else pd.DataFrame({"customer_id": [], "reasons": []}, dtype=str)
     )
+    margin = targeting.products.set_index("product_id")["margin_minor"][product_id]
+    targeting_prepared.write(
+        file, found, texts, product_id=product_id, margin_minor=float(margin), scored=scores["score"]
+    )
+
+
+def _fingerprint(scores: ScoreSet, company: companies.Company) -> str:
+    """Return what changes when a list must be counted anew: other scores or another company file."""
+    return hashlib.blake2s(f"{scores.checksum}{company!r}".encode(), digest_size=8).hexdigest()
+
+
+def _products(file: Path) -> list[str]:
+    with _readable(file), duckdb.connect() as engine:
+        try:
+            rows = engine.execute("SELECT DISTINCT product_id::VARCHAR FROM read_parquet($1)", [str(file)]).fetchall()
+        except duckdb.Error as error:
+            raise pa.ArrowInvalid(str(error)) if file.exists() else FileNotFoundError(str(file)) from error
+    return [name for (name,) in rows]
+
+
+def _channels(file: Path, known: Snapshot, company: companies.Company) -> list[str]:
+    """Return the channels of the pairs that may be contacted, the cheapest first; the pairs are kept in ``file``."""
+    if not file.exists():
+        customers = known.table("customers", ["customer_id"])["customer_id"]
+        allowed = policy.reachable(known, customers, company=company)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{secrets.token_hex(6)}.part")
+        allowed.astype("str").to_parquet(part, index=False)
+        part.replace(file)
+        targeting_prepared.forget_older(file.parent.parent)
+    found = pq.read_table(file, columns=["channel"], read_dictionary=["channel"])["channel"].unique().to_pylist()
+    return sorted(found, key=lambda channel: (company.contact_costs_minor[channel], channel))
 
 
 def thinned(curve: pd.DataFrame, *keep: int) -> pd.DataFrame:
@@ -232,42 +239,6 @@ def contactable(
     for column, channels in needed.items():
         details[column] = details[column].where(details["channel"].isin(channels))
     return details, allowed
-
-
-def _reasons(targeting: Targeting, product_id: str) -> pd.DataFrame:
-    found = _optional(targeting.reasons_file, filters=[("product_id", "==", product_id)])
-    if found.empty:
-        return pd.DataFrame({"customer_id": pd.Series(dtype=str), "reasons": pd.Series(dtype=object)})
-    return pd.DataFrame(
-        {"customer_id": found["customer_id"], "reasons": [json.loads(text) for text in found["reasons"]]}
-    )
-
-
-def speaks_for(reason: dict[str, object]) -> bool:
-    """Say whether a reason speaks for buying."""
-    return reason.get("direction", "for") == "for"
-
-
-def kind(reason: dict[str, object]) -> tuple[str, str]:
-    """Return what a reason is about, whatever its numbers."""
-    return str(reason.get("code", "")), str(reason.get("feature", ""))
-
-
-def _count_reasons(ranked: pd.DataFrame, reasons: pd.DataFrame) -> tuple[list[dict[str, object]], np.ndarray]:
-    """Return the most frequent kinds of reasons for, and how many of the first n customers have each."""
-    place = dict(zip(ranked["customer_id"], range(len(ranked)), strict=True))
-    rows: dict[tuple[str, str], set[int]] = {}
-    example: dict[tuple[str, str], dict[str, object]] = {}
-    for customer, codes in zip(reasons["customer_id"], reasons["reasons"], strict=True):
-        if customer in place:
-            for reason in filter(speaks_for, codes):
-                rows.setdefault(kind(reason), set()).add(place[customer])
-                example.setdefault(kind(reason), reason)
-    frequent = sorted(rows, key=lambda one: (-len(rows[one]), one))[:TOP_REASONS]
-    counts = np.zeros((len(ranked) + 1, len(frequent)), dtype=np.int64)
-    for column, one in enumerate(frequent):
-        counts[np.fromiter(rows[one], int) + 1, column] = 1
-    return [example[one] for one in frequent], counts.cumsum(axis=0)
 
 
 def _parquet(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from crmlib.views import plots
 
 WIDTH, HEIGHT, _EDGE = 320, 150, 10
-_POINTS, _BARS, _CELLS = 90, 40, (18, 12)
+_POINTS, _DOTS, _BARS, _CELLS = 90, 45, 40, (18, 12)
 _NAMES = {
     plots.BLUE: "blue",
     plots.ORANGE: "orange",
@@ -26,7 +26,10 @@ _NAMES = {
 }
 _ORDER = ("blue", "orange", "green", "purple", "amber", "sky")
 _FIRST_DAY = pd.Timestamp("1970-01-01")
-_SHAPE = re.compile(r'<(?:rect|circle|path)(?: [a-z-]+="[A-Za-z0-9 .,()-]*")*/>')
+_KNOWN = (
+    "x|y|width|height|rx|cx|cy|r|d|fill|opacity|stroke|stroke-width|stroke-linejoin|stroke-linecap|stroke-dasharray"
+)
+_SHAPE = re.compile(rf'<(?:rect|circle|path)(?: (?:{_KNOWN})="[A-Za-z0-9 .,()-]*")*/>')
 _OPENING = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" focusable="false">'
 
 
@@ -97,6 +100,7 @@ def _plane(figure: go.Figure, traces: Sequence[Any]) -> list[str]:
     boxes = [box for at, one in enumerate(bars) for box in _boxes(one, at, lying=lying, places=places)]
     boxes = _stacked(boxes) if figure.layout.barmode in ("stack", "relative") else _beside(boxes, len(bars))
     curves = [found for at, one in enumerate(lines) if (found := _curve(one, at, places)) is not None]
+    curves = [_on_log_axes(curve, figure) for curve in curves]
     if not boxes and not curves:
         return []
     axes = _axes(figure, boxes, curves, lying=lying)
@@ -171,16 +175,25 @@ def _curve(trace: Any, at: int, places: dict[str, dict[Any, int]]) -> _Curve | N
     y = _numbers(trace.y, places["y"])
     length = min(len(x), len(y))
     filled = trace.fill not in (None, "none")
-    step = max(1, length // _POINTS)
+    mode = trace.mode or "lines"
+    step = max(1, length // (_POINTS if "lines" in mode else _DOTS))
     keep = np.arange(0, length, step)
     x, y = x[keep], y[keep]
     known = np.isfinite(x) & np.isfinite(y)
     if not known.any():
         return None
     color = trace.fillcolor if filled and trace.fillcolor else trace.line.color or trace.marker.color
-    mode = trace.mode or "lines"
     dashed = trace.line.dash not in (None, "solid")
     return _Curve(x[known], y[known], _color(color, at), filled, "lines" in mode, dashed)
+
+
+def _on_log_axes(curve: _Curve, figure: go.Figure) -> _Curve:
+    sides = {"x": curve.x, "y": curve.y}
+    for side, axis in (("x", figure.layout.xaxis), ("y", figure.layout.yaxis)):
+        if axis.type == "log":
+            sides[side] = np.log10(np.where(sides[side] > 0, sides[side], np.nan))
+    known = np.isfinite(sides["x"]) & np.isfinite(sides["y"])
+    return replace(curve, x=sides["x"][known], y=sides["y"][known])
 
 
 # ---------------------------------------------------------------- places and colours
@@ -251,7 +264,8 @@ def _line(curve: _Curve, axes: _Axes) -> list[str]:
         width = 2 if curve.dashed else 3
         joins = 'stroke-linejoin="round" stroke-linecap="round"'
         return [f'<path d="{path}" fill="none" stroke="{curve.color}" stroke-width="{width}" {joins}{dash}/>']
-    points = zip(xs, ys, strict=True)
+    inside = (xs > 0) & (xs < WIDTH) & (ys > 0) & (ys < HEIGHT)
+    points = zip(xs[inside], ys[inside], strict=True)
     return [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{curve.color}" opacity="0.75"/>' for x, y in points]
 
 

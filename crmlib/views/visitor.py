@@ -42,10 +42,15 @@ class Role:
 
 @dataclass(frozen=True)
 class Visitor:
-    """A person who looks at a dashboard; without a name nobody does yet."""
+    """A person who looks at a dashboard; without a name nobody does yet.
+
+    ``shared``: several people may go by this name, since whoever has the link or the notebook does; then names that
+    have to be two people's are typed, else they are the visitors' own.
+    """
 
     name: str
     role: Role
+    shared: bool = False
 
     def may(self, right: str) -> bool:
         """Return whether the person has a right of ``RIGHTS``."""
@@ -100,19 +105,19 @@ def current(data: Path) -> Visitor:
     folder = os.environ.get(VISITS)
     if not folder:
         rights = Role(ANALYST, frozenset(RIGHTS), ("*",))
-        return Visitor(getpass.getuser(), rights)
+        return Visitor(getpass.getuser(), rights, shared=True)
     try:
         visit = json.loads((Path(folder) / f"{kernel_id()}.json").read_text(encoding="utf-8"))
         name, role = str(visit["name"]), roles(data)[visit["role"]]
     except (OSError, ValueError, KeyError):
         return NOBODY
-    return Visitor(name, role)
+    return Visitor(name, role, shared=visit.get("shared") is True)
 
 
-def arrived(folder: Path, kernel: str, *, name: str, role: str) -> None:
+def arrived(folder: Path, kernel: str, *, name: str, role: str, shared: bool = False) -> None:
     """Write that a person has come to a kernel's page; the server's part of ``current``."""
     target = folder / f"{kernel}.json"
     part = target.with_suffix(".part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump({"name": name, "role": role}, file)
+        json.dump({"name": name, "role": role, "shared": shared}, file)
     part.replace(target)

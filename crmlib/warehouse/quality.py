@@ -112,6 +112,24 @@ def summary(checked: pd.DataFrame) -> pd.DataFrame:
     return found.astype({"table": "str", "stale": "str", "grade": "str", "finding": "str", "age_days": "Int64"})
 
 
+def newest_records(wh: Warehouse, today: dt.date) -> pd.DataFrame:
+    """Return how old the newest row of each filled event table is: the quick part of ``check``, one pass over the dates.
+
+    Columns: table, newest (date), age_days to ``today``, patience_days (twice the table's usual gap, beyond which it is late).
+    """
+    filled, rows = _filled_tables(wh), []
+    for name, table in schema.tables().items():
+        if name not in filled or table.info["kind"] != "event":
+            continue
+        known_rows = _known(wh, table)
+        newest = wh.read(sa.select(sa.func.max(known_rows.c[table.info["happened"]]).label("newest")))["newest"].iloc[0]
+        if pd.notna(newest):
+            day = _day(pd.Timestamp(newest).to_pydatetime())
+            rows.append((name, day, (today - day).days, _patience(wh, known_rows, table)))
+    found = pd.DataFrame(rows, columns=["table", "newest", "age_days", "patience_days"])
+    return found.astype({"table": "str", "newest": "object", "age_days": "int64", "patience_days": "float64"})
+
+
 def quarantine(data: Path) -> pd.DataFrame:
     """Return what was refused when each source was last loaded, one row per problem.
 

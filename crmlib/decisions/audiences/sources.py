@@ -66,6 +66,12 @@ def tables(
     return names, found
 
 
+def asked_for(conditions: Data, data: Path, as_of: dt.date) -> list[ScoreSet | SegmentSet]:
+    """Return the sets of scores and segments that normal conditions ask for, each once; NotFoundError for none saved."""
+    asked = {(leaf["field"], _set(leaf)) for leaf in leaves(conditions) if leaf["field"] in ("score", "segment")}
+    return [(scores if kind == "score" else segments)(data, name, as_of) for kind, name in sorted(asked)]
+
+
 def scores_of(data: Path, model: str, as_of: dt.date) -> pa.Table:
     """Return customer_id, product_id, score of the scores an audience as of ``as_of`` would use."""
     found = scores(data, model, as_of)

@@ -27,6 +27,9 @@ DETAILS = {
 }
 """Contact details that each channel needs beside the name; internet, mobile and branch meet the customer themselves."""
 
+NAMES = ("given_name", "family_name")
+_PLACES = ("phone", "email", "postcode", "city")
+
 PURPOSE = "campaign"
 NO_DAY = "no_day_left"
 
@@ -52,13 +55,22 @@ def checked(members: pd.DataFrame, allowed: Reach) -> pd.DataFrame:
 
 
 def release(
-    data: Path, campaign_id: str, *, actor: str, now: dt.datetime, format: str = "csv", arm: str = ""
+    data: Path,
+    campaign_id: str,
+    *,
+    actor: str,
+    now: dt.datetime,
+    format: str = "csv",
+    arm: str = "",
+    role: str = "",
+    details: bool = True,
 ) -> Released:
     """Export the list of an assigned campaign, or of one arm; what was assigned is checked against the newest data.
 
     Columns: contact_id (of the row: campaign and customer), campaign_id, arm, assigned_at, customer_id, channel, product_id,
     contact_on (the day of the contact plan), the name and the contact details that the channel needs, and contacted_at,
-    outcome and answered_at to be filled in. Whoever withdrew consent, left, complained or is refused by the contact
+    outcome and answered_at to be filled in; without ``details`` names and contact details are left out. ``actor`` and ``role``
+    are who takes it. Whoever withdrew consent, left, complained or is refused by the contact
     policy since is left out and counted. The record is written before the file is released; one made-up row marks
     this export (see ``export``).
 
@@ -80,12 +92,21 @@ def release(
     if kept.empty:
         raise DataError(f"the list of campaign {campaign_id} is empty: {_why(left_out)}; nothing was exported")
     table = _table(opened, kept)
+    if not details:
+        table = table.drop(columns=[*NAMES, *_PLACES])
     file = export(
         table,
         data=data,
         actor=actor,
         purpose=f"{PURPOSE}: {row.plan['goal']}",
-        content={**_content(data, row), "arm": arm, "warehouse_version": opened.version, "left_out": left_out},
+        content={
+            **_content(data, row),
+            "arm": arm,
+            "warehouse_version": opened.version,
+            "left_out": left_out,
+            "contact_details": details,
+        },
+        role=role,
         now=now,
         name=f"list-{campaign_id[:70]}",
         format=format,
@@ -138,11 +159,11 @@ def _why(left_out: Mapping[str, int]) -> str:
 
 def _table(opened: Warehouse, kept: pd.DataFrame) -> pd.DataFrame:
     """Return the list as it is exported: one row per customer, in the order of the contact plan."""
-    columns = ["customer_id", "valid_from", "given_name", "family_name", "phone", "email", "postcode", "city"]
+    columns = ["customer_id", "valid_from", *NAMES, *_PLACES]
     people = opened.table("customers")[columns].sort_values("valid_from", kind="stable")
     people = people.drop_duplicates("customer_id", keep="last").drop(columns="valid_from")
     rows = kept.astype({"customer_id": "str"}).merge(people, on="customer_id", how="left", validate="one_to_one")
-    for column in ("phone", "email", "postcode", "city"):
+    for column in _PLACES:
         needed = rows["channel"].map(lambda channel, own=column: own in DETAILS.get(channel, ()))
         rows[column] = rows[column].where(needed.astype(bool))
     rows = rows.sort_values(["contact_on", "channel", "arm", "customer_id"], kind="stable", ignore_index=True)

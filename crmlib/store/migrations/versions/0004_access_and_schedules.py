@@ -8,6 +8,27 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+# The audit log is only ever added to. Replacing a row in SQLite would delete it without asking the trigger of deletions.
+_SQLITE = [
+    f"CREATE TRIGGER audit_{table}_no_{event.lower()} BEFORE {event} ON audit_{table} "
+    f"{when}BEGIN SELECT RAISE(ABORT, 'the audit log is only ever added to'); END"
+    for table, event, when in [
+        ("entries", "UPDATE", ""),
+        ("entries", "DELETE", ""),
+        ("entries", "INSERT", "WHEN EXISTS (SELECT 1 FROM audit_entries WHERE entry = NEW.entry) "),
+        ("head", "DELETE", ""),
+    ]
+]
+_POSTGRESQL = [
+    "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'the audit log is only ever added to'; END $$",
+    *(
+        f"CREATE TRIGGER audit_{table}_append_only BEFORE {events} ON audit_{table} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only()"
+        for table, events in [("entries", "UPDATE OR DELETE OR TRUNCATE"), ("head", "DELETE OR TRUNCATE")]
+    ),
+]
+
 
 def upgrade() -> None:
     op.create_table('alerts',
@@ -46,6 +67,7 @@ def upgrade() -> None:
     sa.Column('logical_date', sa.DateTime(), nullable=False),
     sa.Column('state', sa.String(length=16), nullable=False),
     sa.Column('attempt', sa.Integer(), nullable=False),
+    sa.Column('tries', sa.Integer(), nullable=False),
     sa.Column('not_before', sa.DateTime(), nullable=False),
     sa.Column('lease_until', sa.DateTime(), nullable=True),
     sa.Column('heartbeat_at', sa.DateTime(), nullable=True),
@@ -53,6 +75,7 @@ def upgrade() -> None:
     sa.Column('started_at', sa.DateTime(), nullable=True),
     sa.Column('finished_at', sa.DateTime(), nullable=True),
     sa.Column('message', sa.Text(), nullable=True),
+    sa.Column('reason', sa.JSON(), nullable=True),
     sa.Column('settings', sa.JSON(), nullable=False),
     sa.Column('run_id', sa.Integer(), nullable=True),
     sa.Column('output', sa.Text(), nullable=True),
@@ -64,6 +87,8 @@ def upgrade() -> None:
     op.create_table('scheduled_jobs',
     sa.Column('job', sa.String(length=64), nullable=False),
     sa.Column('known_since', sa.DateTime(), nullable=False),
+    sa.Column('next_due', sa.DateTime(), nullable=True),
+    sa.Column('planned_until', sa.DateTime(), nullable=False),
     sa.Column('published', sa.Integer(), nullable=True),
     sa.Column('published_attempt', sa.Integer(), nullable=True),
     sa.Column('published_at', sa.DateTime(), nullable=True),
@@ -95,6 +120,9 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('attempt_id', name=op.f('pk_slot_attempts')),
     sa.UniqueConstraint('slot_id', 'attempt', name=op.f('uq_slot_attempts_slot_id_attempt'))
     )
+    triggers = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
+    for statement in triggers.get(op.get_bind().dialect.name, []):
+        op.execute(statement)
 
 
 def downgrade() -> None:
@@ -106,4 +134,6 @@ def downgrade() -> None:
     op.drop_table('audit_head')
     op.drop_index(op.f('ix_audit_entries_subject'), table_name='audit_entries')
     op.drop_table('audit_entries')
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION audit_append_only()")
     op.drop_table('alerts')

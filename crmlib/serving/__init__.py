@@ -1,0 +1,1 @@
+"""The server of the dashboards: pages, kernels, who may come in."""
