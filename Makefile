@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
 SHELL := /bin/sh
 
-.PHONY: help demo test setup setup-dev system lint types unit bench lab dashboards doctor lock docs screenshots clean
+.PHONY: help demo test setup setup-dev system lint types unit kills bench lab dashboards doctor lock docs screenshots clean
 
 help:           ## say what the targets do
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ —/'
@@ -53,6 +53,9 @@ unit: setup-dev ## tests with coverage
 system:         ## install the Debian packages the fullest tests want (root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql fonts-dejavu-core
+
+kills: setup-dev ## a thousand SIGKILLs of schedulers and their workers
+	CRM_KILLS=1000 $(BIN)/pytest tests/test_schedule_kills.py
 
 bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders
 	$(BIN)/python benchmarks/bench_sample.py

@@ -1,7 +1,8 @@
 """How long a person waits: opening the dashboard against a page with one label, and moving a slider.
 
-Run: python benchmarks/bench_dashboard.py [--customers 20000] [--rounds 7]. Needs chromium (make system). Prints medians
-of both pages opened in turn with warm kernels and a returning browser, and the target: at most 1.5 times the label page.
+Run: python benchmarks/bench_dashboard.py [--customers 1000000] [--rounds 7] [--moves 60]. Needs chromium (make system).
+Prints medians of both pages opened in turn, each the same way. Warm: made ready in advance, returning browser. Cold: the
+kernel starts for this visit, browser without a cache. Targets: 1.3 and 2 times the label page; slider p95 150 ms.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -22,25 +24,31 @@ import browser
 import made_scores
 
 from crmlib.serving import serve
+from crmlib.views import targeting
 
-TARGET = 1.5
+TARGETS = {"warm": 1.3, "cold": 2.0}
+TARGET_MS = 150
 LABEL = "import ipywidgets\nipywidgets.Label('hello')"
 SHOWN = {"label": "() => document.body.innerText.includes('hello')", "campaign_targeting": browser.DRAWN}
 WARM_UP_MS = 12_000  # between two pages: the server makes the next kernel ready meanwhile
 
 
 def main() -> int:
-    """Measure and print; returns 1 where the target is missed."""
+    """Measure and print; returns 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--customers", type=int, default=20_000)
+    parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--moves", type=int, default=60)
+    parser.add_argument("--data", type=Path, help="a data folder with scores (default: one is made up)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data, dashboards = folder / "data", folder / "dashboards"
+        data, dashboards = given.data or folder / "data", folder / "dashboards"
         dashboards.mkdir()
-        print(f"making up {given.customers:,} customers", flush=True)
-        made_scores.make(data, customers=given.customers)
+        if given.data is None:
+            print(f"making up {given.customers:,} customers", flush=True)
+            made_scores.make(data, customers=given.customers)
+        targeting.prepare(data)  # as the scoring job does
         label = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LABEL)])
         nbformat.write(label, dashboards / "label.ipynb")
         real = browser.DASHBOARDS / "campaign_targeting.ipynb"
@@ -49,36 +57,67 @@ def main() -> int:
             browser.server(data, log=folder / "server.log", dashboards=dashboards) as (port, token),
             browser.chromium() as chromium,
         ):
-            seconds, moves = measure(chromium, port, token, rounds=given.rounds)
-    ratio = statistics.median(seconds["campaign_targeting"]) / statistics.median(seconds["label"])
-    for page, found in seconds.items():
-        print(f"{page:<20} median {statistics.median(found):.2f} s  ({', '.join(f'{one:.2f}' for one in found)})")
-    print(f"{'ratio':<20} {ratio:.2f}  (target: at most {TARGET})")
-    print(f"{'slider to all charts':<20} median {statistics.median(moves) * 1000:.0f} ms")
-    return 0 if ratio <= TARGET else 1
+            warm, moves = measure_warm(chromium, port, token, rounds=given.rounds, moves=given.moves)
+            cold = measure_cold(chromium, port, token, rounds=given.rounds)
+    missed = False
+    for kind, seconds in (("warm", warm), ("cold", cold)):
+        for page, found in seconds.items():
+            each = ", ".join(f"{one:.2f}" for one in found)
+            print(f"{kind} {page:<20} median {statistics.median(found):.2f} s  ({each})")
+        ratio = statistics.median(seconds["campaign_targeting"]) / statistics.median(seconds["label"])
+        print(f"{kind} {'ratio':<20} {ratio:.2f}  (target: at most {TARGETS[kind]})")
+        missed |= ratio > TARGETS[kind]
+    middle, late = np.quantile(np.array(moves) * 1000, [0.5, 0.95])
+    print(f"slider to all charts redrawn: median {middle:.0f} ms, p95 {late:.0f} ms  (target: p95 {TARGET_MS} ms)")
+    return 1 if missed or late > TARGET_MS else 0
 
 
-def measure(chromium: Any, port: int, token: str, *, rounds: int) -> tuple[dict[str, list[float]], list[float]]:
+def measure_warm(
+    chromium: Any, port: int, token: str, *, rounds: int, moves: int
+) -> tuple[dict[str, list[float]], list[float]]:
     """Return the seconds of each page by name, and of each move of the slider until every chart is redrawn."""
     seconds: dict[str, list[float]] = {name: [] for name in SHOWN}
-    moves: list[float] = []
+    moved: list[float] = []
     context = chromium.new_context(viewport={"width": 1366, "height": 768})
     for turn in range(rounds + 1):
-        for name, shown in SHOWN.items():
+        for name in SHOWN:
             page = context.new_page()
             page.set_default_timeout(browser.PATIENCE_MS)
             page.wait_for_timeout(WARM_UP_MS)
-            started = time.perf_counter()
-            page.goto(serve.url(port, token, name))
-            page.wait_for_function(shown, arg=3)
+            waited = opened(page, port, token, name)
             if turn:  # the first round fills the browser's cache
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(waited)
             if name == "campaign_targeting" and turn == rounds:
                 page.wait_for_timeout(WARM_UP_MS)
-                moves = [move(page) for _ in range(10)]
+                moved = [move(page) for _ in range(moves + 3)][3:]
             page.goto("about:blank")
             page.close()
-    return seconds, moves
+    context.close()
+    return seconds, moved
+
+
+def measure_cold(chromium: Any, port: int, token: str, *, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each page by name where somebody else has just taken the one that was ready."""
+    seconds: dict[str, list[float]] = {name: [] for name in SHOWN}
+    for _ in range(rounds):
+        for name in SHOWN:
+            before, context = chromium.new_context(), chromium.new_context(viewport={"width": 1366, "height": 768})
+            first, page = before.new_page(), context.new_page()
+            page.set_default_timeout(browser.PATIENCE_MS)
+            first.wait_for_timeout(WARM_UP_MS)
+            opened(first, port, token, name)
+            before.close()
+            seconds[name].append(opened(page, port, token, name))
+            context.close()
+    return seconds
+
+
+def opened(page: Any, port: int, token: str, name: str) -> float:
+    """Open a page and return the seconds until it shows all it has."""
+    started = time.perf_counter()
+    page.goto(serve.url(port, token, name))
+    page.wait_for_function(SHOWN[name], arg=3)
+    return time.perf_counter() - started
 
 
 def move(page: Any) -> float:

@@ -33,6 +33,7 @@ import browser
 import made_scores
 
 from crmlib.serving import serve
+from crmlib.views import targeting
 
 DASHBOARD = "campaign_targeting"
 TARGET_MS = 500
@@ -190,13 +191,16 @@ def main() -> int:
     parser.add_argument("--people", type=int, default=30)
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--think", type=float, default=20, help="seconds between two changes of one person")
+    parser.add_argument("--data", type=Path, help="a data folder with scores (default: one is made up)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data, dashboards = folder / "data", folder / "dashboards"
+        data, dashboards = given.data or folder / "data", folder / "dashboards"
         dashboards.mkdir()
         print(f"making up {given.customers:,} customers", flush=True)
-        made_scores.make(data, customers=given.customers)
+        if given.data is None:
+            made_scores.make(data, customers=given.customers)
+        targeting.prepare(data)  # as the scoring job does
         real = browser.DASHBOARDS / f"{DASHBOARD}.ipynb"
         (dashboards / real.name).write_bytes(real.read_bytes())
         with browser.server(data, log=folder / "server.log", dashboards=dashboards) as (port, token):

@@ -37,6 +37,7 @@ _MODULES = {
     "export": "crmlib.decisions.export",
     "features": "crmlib.features",
     "field_worth": "crmlib.decisions.field_worth",
+    "lab": "crmlib.runs.lab",
     "lifecycle": "crmlib.models.lifecycle",
     "lifetime": "crmlib.models.lifetime",
     "live": "crmlib.models.live",
@@ -116,7 +117,7 @@ if TYPE_CHECKING:
         survival,
         uplift,
     )
-    from crmlib.runs import secrets
+    from crmlib.runs import lab, secrets
     from crmlib.views import effect_words, panels, plots, plots_effects
 
 

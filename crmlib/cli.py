@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     debug = getattr(given, "debug", False)
     data = paths.data_folder(getattr(given, "data", None))
+    logs.stop()
     file = logs.start(data) if _may_log(data, given.command) else None
     log.info("command", extra={"arguments": list(arguments if arguments is not None else sys.argv[1:])})
     try:

@@ -106,7 +106,7 @@ def running(command: list[str], environment: dict[str, str], address: str, *, lo
     with log.open("ab") as output:
         process = subprocess.Popen(command, env={**os.environ, **quiet}, stdout=output, stderr=subprocess.STDOUT)
     try:
-        give_up = time.monotonic() + 90
+        give_up = time.monotonic() + 180
         while not _answers(address):
             if process.poll() is not None or time.monotonic() > give_up:
                 raise AssertionError(f"the server does not answer:\n{log.read_text(errors='replace')[-3000:]}")

@@ -20,6 +20,7 @@ from crmlib.warehouse.company import Company
 
 AS_OF = dt.date(2025, 12, 31)
 NOW = dt.datetime(2026, 1, 2, 8, 30)
+MOST = 20_000  # customers of a list with reasons
 PRODUCTS = {
     "deposit": ("Term deposit", 50_000, 0.10),
     "gold_card": ("Gold card <b>", 9_000, 0.04),
@@ -178,5 +179,6 @@ def reason_table(listed: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
         reasons = [{"value": int(rng.integers(1, 60)), **kinds[place], "direction": "for"} for place in chosen]
         reasons[-1]["direction"] = "against"
         texts.append(json.dumps(reasons))
-    named = listed[["customer_id", "product_id"]].astype({"product_id": str}).reset_index(drop=True)
+    best = listed.groupby("product_id", observed=True).head(MOST)
+    named = best[["customer_id", "product_id"]].astype({"product_id": str}).reset_index(drop=True)
     return named.assign(reasons=rng.choice(np.array(texts), len(named)))

@@ -172,6 +172,16 @@ def test_who_gets_in_has_no_failures_but_the_others_of_the_address_stay() -> Non
     assert len(limits._failures["address x"]) == 8
 
 
+def test_a_flood_of_attempts_is_told_once_in_a_quarter_of_an_hour() -> None:
+    limits = login_limits.Limits()
+    assert [limits.told("a", "x", now=0.0), limits.told("a", "y", now=1.0), limits.told("b", "x", now=2.0)] == [
+        False,
+        True,
+        True,
+    ]
+    assert not limits.told("b", "z", now=3.0) and not limits.told("a", "x", now=901.0)
+
+
 def test_the_memory_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_limits, "_MOST_KEPT", 50)
     limits = login_limits.Limits()
@@ -193,6 +203,7 @@ def test_a_refusal_says_what_to_do_in_both_languages() -> None:
     for code, words in (("en", "ask who runs the workbench"), ("ru", "попросите администратора")):
         page = login.refusal(Refused(403, "dashboard", role="<b>viewer"), texts.speak(code), home="/")
         assert words in page and "&lt;b&gt;viewer" in page and "<b>viewer" not in page
+    assert "Close the ones you no longer need" in login.refusal(Refused(429, "places"), texts.speak("en"), home="/")
 
 
 def test_every_handler_of_events_in_the_pages_is_one_that_the_policy_names() -> None:

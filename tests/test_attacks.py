@@ -348,11 +348,12 @@ def test_strange_queries_are_refused_in_words(team: str, query: str) -> None:
         assert "Traceback" not in answer.text and "<script>1" not in answer.text
 
 
-@pytest.mark.parametrize("part", ["address", "header"])
+@pytest.mark.parametrize("part", ["address", "header", "body"])
 def test_an_enormous_request_does_no_harm(team: str, part: str) -> None:
     host, size = team[7:], 300_000
     asked = {"address": f"GET /login?{'x' * size} HTTP/1.1\r\nHost: {host}\r\n\r\n"}
     asked["header"] = f"GET /login HTTP/1.1\r\nHost: {host}\r\nCookie: a={'x' * size}\r\n\r\n"
+    asked["body"] = f"POST /login HTTP/1.1\r\nHost: {host}\r\nContent-Length: {4 * size}\r\n\r\n"
     place = "127.0.0.1", int(host.rpartition(":")[2])
     with socket.create_connection(place, timeout=20) as raw, contextlib.suppress(ConnectionError):
         raw.sendall(asked[part].encode())
@@ -424,6 +425,15 @@ def test_hostile_values_of_widgets_change_nothing(anna: httpx.Client) -> None:
         say(channels, "comm_msg", {"comm_id": comm, "data": {"method": "custom", "content": {"__class__": "x"}}})
         say(channels, "comm_msg", {"comm_id": comm, "data": "no record"})
     say(channels, "comm_open", {"comm_id": "1", "target_name": "os", "target_module": "os", "data": {}})
+    header = {"msg_id": "m", "msg_type": "comm_open", "username": "", "session": "s", "version": "5.3", "date": ""}
+    state = {"_model_module": "@jupyter-widgets/controls", "_model_module_version": "2.0.0", "_model_name": "HTMLModel"}
+    state |= {name.replace("model", "view"): one.replace("Model", "View") for name, one in state.items()}
+    own = {"comm_id": "own", "target_name": "jupyter.widget", "data": {"state": state}}
+    told = {"parent_header": {}, "metadata": {"version": "2.1.0"}, "content": own}
+    channels.send(json.dumps({"channel": "shell", "header": header, **told}))
+    number = say(channels, "comm_info_request", {})
+    there = made_servers.answers(channels, number, "comm_info_reply")[-1]["content"]["comms"]
+    assert set(comms) <= set(there) and "own" not in there, "a page makes no widgets"
     for junk in ("{}", "[]", "null", "{", '{"channel": "shell"}', json.dumps({"channel": "x", "header": {}})):
         channels.send(junk)
     channels.close()

@@ -90,6 +90,7 @@ def root(card: Path, watchlist: Path, tmp_path_factory: pytest.TempPathFactory) 
 def opened(root: str) -> Iterator[tuple[browser.Visit, list[str], str]]:
     """A visitor; every dialog that a page opens is noted."""
     with browser.chromium() as driver, browser.visit(driver) as visit:
+        visit.page.set_default_timeout(40_000)
         dialogs: list[str] = []
         visit.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         visit.page.goto(f"{root}/?token={TOKEN}")
@@ -112,7 +113,7 @@ def test_names_are_text_on_the_pages_about_a_customer(
     page.goto(f"{root}/voila/render/{dashboard}.ipynb?customer={made_desk.FAMILY}")
     page.get_by_text("<. =.").first.wait_for()  # initials, until the name is asked for
     unharmed(opened)
-    page.get_by_label("Show names").or_(page.get_by_text("Show names")).first.click()
+    page.get_by_label("Show the name").click()
     page.get_by_text(MARKUP).first.wait_for()
     unharmed(opened)
 
@@ -125,7 +126,7 @@ def test_what_is_typed_is_only_looked_for(opened: tuple[browser.Visit, list[str]
     page = visit.page
     if "customer_card" not in page.url:
         page.goto(f"{root}/voila/render/customer_card.ipynb")
-    field = page.locator(".crm-panel input[type=text]").first
+    field = page.get_by_label("Customer number")
     field.wait_for()
     field.fill(typed)
     field.press("Enter")
@@ -148,7 +149,7 @@ def test_an_address_cannot_smuggle_markup_in(opened: tuple[browser.Visit, list[s
     unharmed(opened)
 
 
-def test_the_policy_stops_markup_even_where_somebody_forgot_to_escape(
+def test_the_policy_stops_handlers_and_requests_even_where_somebody_forgot_to_escape(
     opened: tuple[browser.Visit, list[str], str],
 ) -> None:
     visit, dialogs, root = opened
@@ -156,8 +157,9 @@ def test_the_policy_stops_markup_even_where_somebody_forgot_to_escape(
     page.goto(f"{root}/login")
     page.evaluate(
         "html => document.body.insertAdjacentHTML('beforeend', html)",
-        f"{MARKUP}<iframe srcdoc='<script>parent.alert(4)</script>'></iframe><a id=x href='javascript:alert(5)'>x</a>",
+        f"{MARKUP}<svg onload=alert(3)></svg><iframe src='https://evil.example/'></iframe><b id=x onclick=alert(5)>x</b>",
     )
+    page.locator("#x").click()
     page.wait_for_timeout(300)
     assert dialogs == []
     asked = "() => fetch('https://evil.example/').then(() => 'sent', error => 'refused')"
@@ -171,7 +173,7 @@ def test_names_are_text_on_the_watchlist_and_in_its_file(opened: tuple[browser.V
     page.wait_for_function(browser.DRAWN, arg=1)
     unharmed(opened)
     with page.expect_download() as saved:
-        page.get_by_role("button", name="CSV").first.click()
+        page.get_by_role("button", name="Download CSV").first.click()
     rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text(encoding="utf-8-sig"))))
     cells = [cell for row in rows for cell in row.values() if cell and "cmd|" in cell]
     assert rows and all(cell.startswith("'=") for cell in cells)

@@ -6,6 +6,8 @@ import datetime as dt
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -260,6 +262,27 @@ def test_a_kill_at_any_step_of_a_restore_leaves_nothing_or_all(data: Path, tmp_p
             shutil.rmtree(target)
     assert 4 <= steps < 40 and content(target) == content(made.folder)
     assert not list(tmp_path.glob(".again*")), "the last one tidied up"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are POSIX")
+def test_a_folder_made_for_its_owner_alone_stays_so(data: Path, tmp_path: Path) -> None:
+    backup.make(data, tmp_path / "safe", now=NOW)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    restore.restore(tmp_path / "safe", closed)
+    restore.restore(tmp_path / "safe", tmp_path / "usual")
+    (tmp_path / "other").mkdir()
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("closed", "usual", "other")}
+    assert modes == {"closed": 0o700, "usual": modes["other"], "other": modes["other"]}
+
+
+def test_a_restore_that_fails_says_one_sentence_and_no_traceback(tmp_path: Path) -> None:
+    """In a process of its own: there nothing has set up logging before."""
+    command = ["restore", str(tmp_path / "none"), "--data", str(tmp_path / "new")]
+    done = subprocess.run([sys.executable, "-m", "crmlib.cli", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert done.stderr.startswith("crm: ") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_commands(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from made_campaigns import NOW, plan
 
 from crmlib.decisions import audiences, campaigns
 from crmlib.errors import NotFoundError
-from crmlib.views import campaign_words, campaigns_data, chart_table, plots_campaigns, texts
+from crmlib.views import campaign_tables, campaign_words, campaigns_data, chart_table, plots_campaigns, texts
 from crmlib.views import campaigns as campaigns_view
 from crmlib.views.campaigns import Panel
 from crmlib.views.frame import Frame
@@ -205,3 +205,13 @@ def test_a_campaign_without_a_product_is_on_the_calendar_but_has_no_sales_to_mea
     shown = replace(found, known=more)
     assert "keep" in set(campaigns_data.calendar_table(shown)["campaign_id"])
     assert "keep" not in set(campaigns_data.measurable(shown)["campaign_id"])
+
+
+def test_shares_of_few_buyers_are_hidden_with_what_would_tell_them() -> None:
+    say = texts.speak("en")
+    row = pd.Series({"arm_mean": 0.2, "customers": 300, "control_mean": 1 / 75, "control": 75, "total": 56.0})
+    assert campaign_tables.shares(say, row) == ["–", "fewer than 10"], "the additional buyers would tell the other"
+    assert campaign_tables.shares(say, row.replace(56.0, float("nan"))) == ["20.00%", "fewer than 10"]
+    assert campaign_tables.shares(say, row.replace(1 / 75, 0.2)) == ["20.00%", "20.00%"]
+    assert campaign_tables.shares(say, row.replace(1 / 75, 0.0)) == ["20.00%", "0.00%"]
+    assert "fewer" not in "".join(campaign_tables.shares(say, row.replace(1 / 75, float("nan"))))

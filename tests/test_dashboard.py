@@ -171,7 +171,7 @@ def test_the_language_switch_changes_the_words(visit: browser.Visit) -> None:
     )
     for name, _, _ in made_scores.PRODUCTS.values():
         left = left.replace(name, "")
-    allowed = ("propensity", "CSV", "XLSX", "engineer", "i>")
+    allowed = ("propensity", "PNG", "CSV", "XLSX", "engineer", "i>")
     words = [word for word in left.split() if any("a" <= letter.lower() <= "z" for letter in word)]
     assert [word for word in words if not any(part in word for part in allowed) and not word.startswith("C0")] == []
 

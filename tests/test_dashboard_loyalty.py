@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import browser
 import figures
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crmlib.errors import EnvironmentFault
 from crmlib.runs import loyalty_jobs
 from crmlib.runs.stages import Stages
 from crmlib.serving import serve
@@ -194,11 +196,33 @@ def test_what_people_wrote_shows_when_asked_for_and_is_on_record(
     assert "<table" in panel.notes["mentions"].value
     record = audit.entries(data, newest=10, action="reveal")
     assert set(record["subject"]) == {audit.pseudonym(data, str(one)) for one in known}
+    panel.frame.reload()
+    assert panel.quoted.value is False and panel.notes["mentions"].value == "", "newer words are asked for anew"
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "record", _cannot)
+        panel.quoted.value = True
+        panel.survey.value = panel.survey.options[-1][1]
+        assert panel.quoted.value is False and panel.notes["mentions"].value == "", "no record, no look"
     figures.visit_as(monkeypatch, tmp_path / "visits", "marketer")
     other = loyalty.Panel(data, "en")
     other.quoted.value = True
     assert "Your role does not show names" in other.frame._trouble.value
     assert other.quoted.value is False and other.notes["mentions"].value == ""
+
+
+def _cannot(*_given: Any, **_more: Any) -> int:
+    raise EnvironmentFault("the record could not be written")
+
+
+def test_few_answers_are_left_out_with_what_would_tell_them() -> None:
+    told = {"promoters": [3, 20, 30], "passives": [2, 10, 20], "detractors": [1, 12, 14], "answers": [6, 42, 64]}
+    table = pd.DataFrame({"survey": "loyalty", "kind": "branch_id", **told, "score": [None, 19.0, 25.0]})
+    found = loyalty._without_few(table)
+    assert found["answers"].isna().tolist() == [True, True, False], "the second is the total less the others"
+    assert found["promoters"].isna().tolist() == [True, True, False] and found["score"].iloc[1] == 19.0
+    fewer = loyalty._without_few(table.assign(answers=[20, 42, 64]))
+    assert fewer["answers"].notna().all() and fewer["promoters"].isna().tolist() == [True, False, False]
+    assert loyalty._without_few(table.iloc[:0]).empty
 
 
 def test_a_viewer_reads_and_takes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,16 @@ def test_a_dashboard_publishes_its_card_when_it_has_read_its_data(data: Path) ->
     assert [file.name for file in (data / "gallery").iterdir()] == ["campaign_targeting.json"], "no half-written file"
 
 
+def test_what_a_person_chose_is_not_for_the_front_door(data: Path) -> None:
+    panel = campaign_targeting.Panel(data, "", "en")
+    panel.frame._opened("")
+    before = cards.read(data, "campaign_targeting")
+    panel.frame.language.value = "ru"
+    panel.cutoff.value = 1
+    panel.frame.reload()
+    assert cards.read(data, "campaign_targeting") == before
+
+
 def publish(folder: Path, name: str, figure: go.Figure, note: str = "") -> Path | None:
     settings = {"as_of": dt.date(2025, 12, 31), "origin": ["run 1"], "note": note, "language": "en", "now": NOW}
     return cards.publish(folder, name, figures=[plots.empty("nothing"), figure], **settings)

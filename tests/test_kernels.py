@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import browser
@@ -20,7 +21,10 @@ import pytest
 from made_servers import client, connected, logged_in, opened
 
 from crmlib.serving import memory, serve, warm
+from crmlib.serving.kernels import Kernels
 from crmlib.serving.line import Line
+from crmlib.serving.places import Places
+from crmlib.views.visitor import NOBODY, Role, Visitor
 
 WHO = """
 import os, ipywidgets
@@ -206,7 +210,45 @@ def test_a_kernel_that_dies_is_forgotten_and_frees_its_place(served: tuple[str, 
         close(anna, fresh)
 
 
+def test_a_kernel_is_given_once_and_to_one_person_in_one_role(tmp_path: Path) -> None:
+    kept = Kernels(visits=str(tmp_path))
+    maria = Visitor("maria", Role("analyst"))
+    kept.give("k", maria)
+    assert kept.belongs("k", maria) and not kept.belongs("k", NOBODY)
+    assert not kept.belongs("k", Visitor("maria", Role("viewer"))), "a lost role does not come back with an old page"
+    assert not kept.belongs("k", Visitor("eve", Role("analyst"))) and not kept.belongs("other", maria)
+    with pytest.raises(RuntimeError, match="kernel k is given to a second visitor"):
+        kept.give("k", Visitor("eve", Role("analyst")))
+    with pytest.raises(RuntimeError, match="to nobody"):
+        kept.give("l", NOBODY)
+
+
 # ---------------------------------------------------------------- how many
+
+
+class _Page:
+    """A page that is being made for ever."""
+
+    failed = ready = False
+
+    def __init__(self, notebook: str) -> None:
+        self.notebook, self.whose = notebook, ""
+
+
+def test_one_person_cannot_take_all_places_nor_the_whole_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Places(SimpleNamespace(kernel_manager=SimpleNamespace()), most=8, free=lambda: 1 << 40)
+    monkeypatch.setattr(places, "_open", lambda notebook, instead_of=None: _Page(notebook))
+    for _ in range(4):
+        assert isinstance(places.enter("demand.ipynb", "t", name="eve"), _Page)
+    assert places.enter("demand.ipynb", "t", name="eve") is None and len(places.line) == 0
+    assert isinstance(places.enter("demand.ipynb", "t", name="max"), _Page)
+    for number in range(3):
+        assert isinstance(places.enter("demand.ipynb", str(number)), _Page), (
+            "several people of one name are not told apart"
+        )
+    for number in range(50):
+        assert places.enter("demand.ipynb", f"forged {number}", name="ida") == 0
+    assert places.enter("demand.ipynb", "t", name="max") == 1 and len(places.line) == 2
 
 
 def test_beyond_the_cap_people_wait_in_line_and_pages_made_ready_are_given_up(

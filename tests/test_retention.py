@@ -65,6 +65,16 @@ def test_the_newest_and_the_published_stay(tmp_path: Path) -> None:
         assert store.scalar(sa.select(sa.func.count()).select_from(SlotAttempt)) == 6, "the ledger forgets no attempt"
 
 
+def test_slots_that_never_ran_do_not_count_as_newest(tmp_path: Path) -> None:
+    numbers = history(tmp_path, 3)
+    with session.session(tmp_path) as store:
+        for hours in range(1, 5):  # a downtime since, by whose rule nothing was made up for
+            store.add(made_runs.slot("nightly", NOW - dt.timedelta(hours=hours), "skipped"))
+        store.commit()
+    retention.prune(tmp_path, jobs={"nightly": Keep(newest=2)}, now=NOW)
+    assert outputs(tmp_path) == set(numbers)
+
+
 def test_days_and_number_together_keep_whatever_either_keeps(tmp_path: Path) -> None:
     numbers = history(tmp_path, 6)
     retention.prune(tmp_path, jobs={"nightly": Keep(newest=1, days=3)}, now=NOW)
@@ -78,6 +88,17 @@ def test_jobs_without_a_rule_and_running_ones_keep_everything(tmp_path: Path) ->
         store.commit()
     assert len(retention.prune(tmp_path, jobs={"nightly": Keep(newest=1)}, now=NOW)) == 0
     assert len(retention.prune(tmp_path, jobs={}, now=NOW)) == 0
+
+
+def test_what_lies_elsewhere_is_never_removed(tmp_path: Path) -> None:
+    for number in range(3):
+        run = ledger.start_run(tmp_path, kind="score", name="score", parameters={}, now=NOW - 9 * DAY)
+        (tmp_path / "scores").mkdir(exist_ok=True)
+        (tmp_path / "scores" / f"{number}.parquet").write_text("x")
+        output = f"scores/{number}.parquet"
+        ledger.finish_run(tmp_path, run, state="succeeded", exit_code=0, now=NOW - 9 * DAY, output=output)
+    assert retention.prune(tmp_path, jobs={}, others=Keep(newest=1), now=NOW).empty
+    assert len(list((tmp_path / "scores").iterdir())) == 3
 
 
 def test_runs_by_hand_have_a_rule_of_their_own(tmp_path: Path) -> None:
@@ -142,6 +163,17 @@ def test_late_jobs_raise_an_alert_that_is_cleared_when_they_are_done(tmp_path: P
         store.commit()
     daily_check.check(tmp_path, Settings(), NOW)
     assert kept.alerts(tmp_path)["topic"].tolist() == ["late/weekly"]
+
+
+def test_what_began_in_time_is_not_late_however_long_it_takes(tmp_path: Path) -> None:
+    due = NOW - dt.timedelta(hours=5)
+    with session.session(tmp_path) as store:
+        for job, minutes in (("training", 2), ("load", 90)):
+            running = made_runs.slot(job, due, "running", settings={"late_after_seconds": 3600})
+            running.started_at = due + dt.timedelta(minutes=minutes)
+            store.add(running)
+        store.commit()
+    assert [one.topic for one in daily_check.late(tmp_path, NOW)] == ["late/load"]
 
 
 def daily(days: pd.DatetimeIndex) -> pd.DataFrame:

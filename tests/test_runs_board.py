@@ -161,8 +161,12 @@ def test_a_failed_run_is_put_back_with_those_that_waited_for_it(panel: runs_boar
     assert "forecast" in waiting
 
 
-def test_who_may_change_nothing_puts_nothing_back(panel: runs_board.Panel, data: Path) -> None:
-    panel.frame.visitor = visitor.Visitor("eve", visitor.Role("viewer", frozenset(), ("runs",)))
+def test_who_may_change_nothing_puts_nothing_back(
+    panel: runs_board.Panel, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert panel.frame.may("change"), "the right is lost while the page is open"
+    eve = visitor.Visitor("eve", visitor.Role("viewer", frozenset(), ("runs",)))
+    monkeypatch.setattr(visitor, "current", lambda _data: eve)
     choose(panel, "forecast", "failed")
     panel.again.click()
     assert "Your role does not allow changes" in panel.frame._trouble.value

@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from crmlib.errors import NotFoundError, UsageError
-from crmlib.runs import schedule_file, scheduler
-from crmlib.store import fence, processes, session, slot_history, slots
+from crmlib.runs import attempts, schedule_file, scheduler
+from crmlib.store import alerts, fence, processes, session, slot_history, slots
 from crmlib.store.tables import Run, ScheduledJob, Slot, SlotAttempt
 
 START = dt.datetime(2026, 3, 20, 12)  # a Friday, nine days before clocks change in Berlin
@@ -362,7 +362,78 @@ def test_what_was_due_before_the_job_was_known_is_not_waited_for(tmp_path: Path)
     assert work_at(tmp_path, plan, START + HOUR) == [("weekly", START + HOUR)]
 
 
+def test_what_was_put_back_by_hand_is_not_left_out_again(tmp_path: Path) -> None:
+    plan = schedule(tmp_path, NIGHTLY)
+    scheduler.plan(tmp_path, plan, START)
+    scheduler.plan(tmp_path, plan, START + 2 * DAY)  # the first night was missed, the second stands for it
+    missed = slot_history.slots(tmp_path).set_index("state")["slot_id"]["skipped"]
+    assert work(tmp_path, START + 2 * DAY) == [("nightly", night(22))]
+    slots.retry(tmp_path, int(missed), now=START + 2 * DAY)
+    # The next look is when the third night is due: the one put back is older, but wanted.
+    assert work_at(tmp_path, plan, START + 3 * DAY) == [("nightly", night(21)), ("nightly", night(23))]
+
+
 # ---------------------------------------------------------------- how jobs stand
+
+
+def test_a_clock_that_jumps_ahead_does_not_make_what_runs_here_look_lost(
+    due_slot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, ended = threading.Event(), threading.Event()
+
+    def supervise(_data: Path, held: slots.Claim, **_: object) -> attempts.Result:
+        running.set()
+        assert ended.wait(60)
+        return attempts.Result(held.slot_id, held.job, held.logical_date, held.attempt, "succeeded")
+
+    monkeypatch.setattr(attempts, "supervise", supervise)
+    clock = [START + DAY]
+    with ThreadPoolExecutor(1) as pool:
+        crew = scheduler.Crew(due_slot, lambda: clock[0], 1, pool)
+        crew.fill()
+        try:
+            assert running.wait(60)
+            clock[0] += DAY
+            assert len(slots.lost(due_slot, now=clock[0])) == 1
+            assert scheduler._look_after(crew) == []
+            assert slot_history.slots(due_slot)["state"].tolist() == ["running"]
+        finally:
+            ended.set()
+        assert [result.state for result in crew.ended(within=60)] == ["succeeded"]
+    # Nobody here runs it any more, and nobody said how it ended: now it is lost.
+    assert [result.state for result in scheduler._look_after(crew)] == ["lost"]
+
+
+def test_a_failure_is_told_even_if_a_later_run_in_the_same_tick_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = schedule(tmp_path, NIGHTLY + 'catch_up = "all"\nretries = 0\n')
+    scheduler.plan(tmp_path, plan, START)
+    back = START + 2 * DAY
+
+    def supervise(data: Path, held: slots.Claim, **_: object) -> attempts.Result:
+        state = "failed" if held.logical_date == night(21) else "succeeded"
+        assert slots.finish(data, held, slots.Ended(state), now=back)
+        return attempts.Result(held.slot_id, held.job, held.logical_date, held.attempt, state)
+
+    monkeypatch.setattr(attempts, "supervise", supervise)
+    assert [result.state for result in scheduler.tick(tmp_path, lambda: back)] == ["failed", "succeeded"]
+    [alert] = alerts.alerts(tmp_path, standing=False).itertuples()
+    assert alert.topic == f"failed/nightly/{night(21).isoformat()}" and alert.cleared_at == back
+
+
+def test_the_alert_of_a_job_that_is_taken_out_of_the_file_goes(tmp_path: Path) -> None:
+    plan = schedule(tmp_path, NIGHTLY + "retries = 0\n")
+    scheduler.plan(tmp_path, plan, START)
+    scheduler.plan(tmp_path, plan, START + DAY)
+    assert work(tmp_path, START + DAY, "failed") == [("nightly", night(21))]
+    for _ in range(2):
+        scheduler._alert(tmp_path, START + DAY)
+        assert len(alerts.alerts(tmp_path)) == 1
+    scheduler.plan(tmp_path, schedule(tmp_path, ""), START + DAY + HOUR)
+    for _ in range(2):
+        scheduler._alert(tmp_path, START + DAY + HOUR)
+        assert alerts.alerts(tmp_path).empty
 
 
 def test_the_overview_says_what_is_late_even_if_no_scheduler_comes_by(tmp_path: Path) -> None:

@@ -47,6 +47,30 @@ def test_the_file_that_init_writes_is_valid_and_says_what_the_defaults_are(tmp_p
     assert read(tmp_path, wanted).jobs["scores"].after == ("load",)
 
 
+def test_runs_by_hand_are_kept_as_the_file_says(tmp_path: Path) -> None:
+    assert read(tmp_path, SCORE).keep is None
+    assert read(tmp_path, "keep = 7\n" + SCORE).keep == 7
+    for wrong, message in (("0", "keep: 0 was found; give 1 to"), ('"all"', "keep: 'all' was found; a whole number")):
+        with pytest.raises(DataError, match=message):
+            read(tmp_path, f"keep = {wrong}\n{SCORE}")
+
+
+def test_a_secret_itself_in_the_file_is_refused_before_the_store_or_a_log_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook(tmp_path)
+    monkeypatch.setenv("CRM_SECRET_CORE", "canary-of-the-core")
+    file = tmp_path / "schedules.toml"
+    report = '[job.report]\nnotebook = "mine.ipynb"\nat = "0 4 * * *"\nparameters = {{ branch = "{}" }}\n'
+    load = '[job.load]\nrun = ["load", "{}", "--mapping", "m.toml"]\nat = "0 4 * * *"\n'
+    for text, place in ((report, "job report: parameter branch"), (load, "job load: parameter run")):
+        file.write_text(text.format("postgresql://crm:canary-of-the-core@db/core"))
+        with pytest.raises(DataError, match=f"{place} holds the value of the secret CORE.*write secret:CORE"):
+            schedule_file.read(file, tmp_path)
+        file.write_text(text.format("secret:CORE"))
+        assert len(schedule_file.read(file, tmp_path).jobs) == 1
+
+
 def test_placeholders_are_seen_from_the_zone_of_the_job(tmp_path: Path) -> None:
     notebook(tmp_path)
     text = (
@@ -76,7 +100,7 @@ def test_a_weekly_job_waits_for_the_last_run_of_a_daily_one(tmp_path: Path) -> N
     ("text", "match"),
     [
         ("not [ toml", "schedules.toml: no valid TOML .* mend that line"),
-        ("zone = 'UTC'\nretries = 3", "schedules.toml: unknown key retries; there are zone and the tables"),
+        ("zone = 'UTC'\nretries = 3", "schedules.toml: unknown key retries; there are zone, keep and the tables"),
         ("zone = 'Mars/Olympus'", "schedules.toml: zone: 'Mars/Olympus' is no time zone"),
         ("zone = 3", "schedules.toml: zone: "),
         ("job = 3", r"write a table \[job.NAME\] for each job"),

@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 from crmlib import cli
-from crmlib.runs import attempts, clock, schedule_file, scheduler
+from crmlib.errors import RunError
+from crmlib.runs import attempts, clock, notebooks, reports, schedule_file, scheduler
 from crmlib.store import ledger, session, slot_history, slots
 from crmlib.store.tables import ScheduledJob
 
-HEAD = '[job.it]\nat = "* * * * *"\nretries = 0\n'
+HEAD = '[job.it]\nat = "{at:%M %H %d %m} *"\nretries = 0\n'
 
 
 def notebook(folder: Path, *sources: str) -> None:
@@ -28,9 +29,10 @@ def notebook(folder: Path, *sources: str) -> None:
 
 
 def due_now(data: Path, text: str) -> None:
-    """Write the file, and let its job be due: it was looked at a minute ago."""
-    (data / "schedules.toml").write_text(HEAD + text)
-    before = clock.now() - dt.timedelta(seconds=61)
+    """Write the file, and let its job be due: this minute and not again, and it was looked at a minute ago."""
+    now = clock.now()
+    (data / "schedules.toml").write_text(HEAD.format(at=now) + text)
+    before = now - dt.timedelta(seconds=61)
     with session.session(data) as store:
         store.merge(ScheduledJob(job="it", known_since=before, planned_until=before))
         store.commit()
@@ -66,6 +68,31 @@ def test_a_notebook_runs_and_its_copy_and_page_are_pointed_at(tmp_path: Path) ->
     assert ledger.run(tmp_path, int(slot.run_id))["output"] == slot.output
     assert (tmp_path / slot_history.attempts(tmp_path)["log"].iloc[0]).read_text().startswith("$ crm run ")
     assert slot_history.published(tmp_path) == {"it": slot.slot_id}
+
+
+def test_a_failed_notebook_has_a_page_of_what_came_before(tmp_path: Path) -> None:
+    notebook(tmp_path, "print('so far so good')", "raise ValueError('no rows')")
+    due_now(tmp_path, 'notebook = "mine.ipynb"\n')
+    [result] = tick(tmp_path)
+    assert result.state == "failed" and "cell 4 failed: ValueError: no rows" in str(result.message)
+    [slot] = slot_history.slots(tmp_path).itertuples()
+    assert slot.output.endswith("-failed.ipynb") and slot.report == f"reports/{Path(slot.output).stem}.html"
+    page = (tmp_path / slot.report).read_text()
+    assert "so far so good" in page and "ValueError: no rows" in page and "print(" not in page
+
+
+def test_a_page_that_cannot_be_made_does_not_hide_why_a_run_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook(tmp_path, "raise ValueError('no rows')")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(reports, "make", refuse)
+    with pytest.raises(RunError, match=r"cell 3 failed: ValueError: no rows; the partial notebook is .*-failed\.ipynb"):
+        notebooks.run(tmp_path / "mine.ipynb", {}, data=tmp_path, report=True)
+    assert ledger.run(tmp_path, 1)["state"] == "failed"
 
 
 def test_the_limit_ends_the_kernel_too_and_says_which_cell(tmp_path: Path) -> None:

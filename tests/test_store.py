@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import postgres
+import psutil
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -207,6 +208,15 @@ def test_runs_and_loads_of_dead_processes_are_marked_interrupted(tmp_path: Path)
     with session.session(tmp_path) as store:
         assert store.scalars(sa.select(Load.state)).all() == ["interrupted"]
     assert ledger.mark_interrupted(tmp_path, now=NOW) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the start of a process does not move with the clock")
+def test_a_clock_that_is_set_makes_nobody_look_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, began, booted = processes.me(), psutil.Process().create_time(), psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 86_400)  # the clock is set a day ahead
+    assert psutil.Process().create_time() == began + 86_400
+    assert not processes.gone(mine, since=NOW, now=NOW + dt.timedelta(days=1))
+    assert processes.me() == mine
 
 
 def test_entries_know_their_process(tmp_path: Path) -> None:

@@ -24,7 +24,10 @@ from crmlib.warehouse import schema
 FORMATS = ("csv", "xlsx")
 XLSX_ROWS = 1_048_575  # of a sheet, without the heading
 # A text that begins with one of these may be taken for a formula (OWASP ASVS 5.0, 1.2.10).
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
+_DANGEROUS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n", "\0")
+# Where a spreadsheet parts columns at semicolons or tabs, it takes quotes within a line for text: what follows one of
+# these inside a text begins a cell there.
+_INNER = re.compile(r"(?<=[;\t\r\n])(?=[\s\"]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 _PHONE = re.compile(r"\+[0-9]{7,15}")
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
@@ -135,7 +138,10 @@ def safe_text(value: str) -> str:
 
     >>> safe_text("=2+5"), safe_text("Prague - New Town")
     ("'=2+5", 'Prague - New Town')
+    >>> safe_text("Ann;=2+5")
+    "Ann;'=2+5"
     """
+    value = _INNER.sub("'", value)
     return f"'{value}" if value.startswith(_DANGEROUS) else value
 
 

@@ -125,7 +125,7 @@ def _run(data: Path, held: slots.Claim, now: Callable[[], dt.datetime], stop: th
 
 def _start(data: Path, held: slots.Claim, target: IO[bytes]) -> Running:
     name, *rest = held.settings["command"]
-    target.write(f"$ crm {name} {' '.join(rest)}\n".encode())
+    target.write(secrets.scrub(f"$ crm {name} {' '.join(rest)}\n", data).encode())
     target.flush()
     group: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -203,14 +203,19 @@ def _ended(data: Path, held: slots.Claim, why: str, code: int, now: dt.datetime)
         return slots.Ended("timed out", code, message, {"code": "timed_out", "limit_seconds": limit}, output)
     message = _said(data / LOG.format(slot=held.slot_id, attempt=held.attempt), code)
     output = notebooks.give_up(data, run_id, message, now=now)
-    return slots.Ended("failed", code, message, {"code": "failed", "exit_code": code}, output)
+    why_failed = {"code": "failed", "exit_code": code}
+    return slots.Ended("failed", code, message, why_failed, output, _page(data, output))
 
 
 def _succeeded(data: Path, run_id: int | None) -> slots.Ended:
     output = ledger.run(data, run_id)["output"] if run_id is not None else None
-    report = notebooks.report_file(data, output) if output else None
-    shown = str(report.relative_to(data)) if report is not None and report.exists() else None
-    return slots.Ended("succeeded", 0, output=output, report=shown)
+    return slots.Ended("succeeded", 0, output=output, report=_page(data, output))
+
+
+def _page(data: Path, output: str | None) -> str | None:
+    """Return the page of an executed notebook below the data folder, None where there is none."""
+    page = notebooks.report_file(data, output) if output else None
+    return str(page.relative_to(data)) if page is not None and page.exists() else None
 
 
 def _said(file: Path, code: int) -> str:

@@ -117,7 +117,7 @@ def _retry(given: argparse.Namespace, data: Path) -> int:
 def _status(_given: argparse.Namespace, data: Path) -> int:
     from crmlib.runs import schedule_file, scheduler
 
-    schedule = schedule_file.read(schedule_file.find(data))
+    schedule = schedule_file.read(schedule_file.find(data), data)
     found = scheduler.overview(data, schedule, clock.shared(data))
     print(f"jobs of {shown(schedule.file)}; times in the zone of each job")
     rows: Iterator[Any] = found.itertuples(index=False)

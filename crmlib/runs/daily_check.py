@@ -66,7 +66,7 @@ def stale(data: Path, settings: Settings, now: dt.datetime) -> list[Finding]:
 
 
 def late(data: Path, now: dt.datetime) -> list[Finding]:
-    """Return the jobs that should have succeeded by now, or been begun: also those no scheduler looked after."""
+    """Return the jobs that should have begun by now, or began late and run: also those no scheduler looked after."""
     with stores.session(data) as store:
         found = lateness.late(store, now)
     return [_late(one, now) for one in found.values()]

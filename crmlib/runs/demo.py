@@ -12,13 +12,14 @@ from crmlib import __version__, paths, samples
 from crmlib.errors import UsageError
 from crmlib.runs import demo_bank, demo_dairy, jobs
 from crmlib.runs.stages import Stages, shown, size
+from crmlib.serving import warm
 
 _SIZES = {"bank": (5000, 50_000, "customers"), "dairy": (12, 48, "outlets")}
 """Company: the fewest customers or outlets that its models can learn from, how many there are by default, their name."""
 
 _MADE_BY_THE_DEMO = (
     *("warehouse", "models", "scores", "segments", "lists", "offers", "decisions", "campaigns", "exports"),
-    *("quarantine", "staging", "runs"),
+    *("quarantine", "staging", "runs", "reports", "cache", "gallery"),
 )
 
 
@@ -45,7 +46,7 @@ def run(data: Path, *, customers: int, seed: int, company: str = "bank") -> Stag
     with stages.stage("sample", f"a {company} of {customers:,} {_SIZES[company][2]}, {what}") as stage:
         sample = _sample(data, company, customers=customers, seed=seed)
         stage.say(f"{len(sample.files)} files in {shown(sample.folder)} ({size(sample.folder)})")
-    with jobs.recorded(data, "demo", {"company": company, "customers": customers, "seed": seed}):
+    with jobs.recorded(data, "demo", {"company": company, "customers": customers, "seed": seed}), warm.notebooks():
         (demo_bank if company == "bank" else demo_dairy).run(sample, data=data, seed=seed, stages=stages)
     print(f"\n{stages.seconds:.0f} s in all, of which:")
     for one in sorted(stages.done, key=lambda stage: -stage.seconds)[:4]:

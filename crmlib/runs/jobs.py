@@ -23,6 +23,7 @@ from crmlib.runs import clock, secrets
 from crmlib.runs.notebooks import INTERRUPTED
 from crmlib.runs.stages import Stages, shown, size
 from crmlib.store import ledger
+from crmlib.views import targeting
 from crmlib.warehouse import company as companies
 from crmlib.warehouse import quality
 from crmlib.warehouse.snapshot import parse_date
@@ -369,6 +370,8 @@ def score(
             file = data / "lists" / f"calls-{number:06d}.parquet"
             _write(lists, file)
             stage.say(f"{shown(file)} ({size(file)})")
+        with stages.stage("pages", "what campaign targeting shows, counted in advance") as stage:
+            stage.say(f"{targeting.prepare(data)} products")
     return scores, lists
 
 

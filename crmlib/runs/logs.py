@@ -51,19 +51,25 @@ def start(data: Path, *, level: int = logging.INFO) -> Path | None:
 
     Returns the file, or None where the folder cannot be written: a log must never be the reason a command fails.
     """
-    root = logging.getLogger("crmlib")
+    root = stop()
     root.setLevel(level)
-    root.propagate = False
-    for handler in list(root.handlers):
-        root.removeHandler(handler)
-        handler.close()
     file = data / "logs" / "crm.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handler = RotatingFileHandler(file, maxBytes=2_000_000, backupCount=5, encoding="utf-8")
     except OSError:
-        root.addHandler(logging.NullHandler())
         return None
     handler.setFormatter(JsonFormatter(data))
     root.addHandler(handler)
     return file
+
+
+def stop() -> logging.Logger:
+    """Keep the records of ``crmlib`` from the file they went to and from the terminal; return the logger they come from."""
+    root = logging.getLogger("crmlib")
+    root.propagate = False
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    root.addHandler(logging.NullHandler())  # without any handler the tracebacks would go to the terminal
+    return root

@@ -63,6 +63,8 @@ def run(notebook: Path, given: Mapping[str, Any], *, data: Path, progress: bool 
         ledger.finish_run(data, run_id, state=state, exit_code=code, now=clock.now(), output=below, message=message)
         if not isinstance(error, Exception):
             raise
+        if report and kept:
+            _report_failed(data, kept, shown, run_id=run_id, made_at=began)
         if isinstance(error, OSError):
             raise EnvironmentFault(f"{folder}: {message}; free some space or ask for access") from error
         where = f"; the partial notebook is {kept}" if kept else ""
@@ -93,6 +95,12 @@ def give_up(data: Path, run_id: int | None, message: str, *, now: dt.datetime) -
         ledger.finish_run(data, run_id, state="failed", exit_code=code, now=now, output=below, message=message)
         return below
     return str(run["output"]) if run["output"] else None
+
+
+def working_copy(data: Path, run_id: int) -> Path | None:
+    """Return the copy that a run writes while it goes on, None for a run of something else."""
+    output = _output(data, ledger.run(data, run_id))
+    return _working(output) if output else None
 
 
 def stood_at(data: Path, run_id: int | None) -> str:
@@ -141,6 +149,14 @@ def _report(data: Path, output: Path, values: Mapping[str, Any], *, run_id: int,
         made_at=made_at,
         language=language if language in ("en", "ru") else "en",
     )
+
+
+def _report_failed(data: Path, kept: Path, values: Mapping[str, Any], *, run_id: int, made_at: dt.datetime) -> None:
+    """Write the page of a partial notebook; what goes wrong with it must not hide why the run failed."""
+    try:
+        _report(data, kept, values, run_id=run_id, made_at=made_at)
+    except Exception:
+        log.exception("there is no report of the failed run %s", run_id)
 
 
 def _versions(data: Path, run_id: int) -> dict[str, Any]:

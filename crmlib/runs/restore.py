@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def restore(folder: Path, data: Path) -> dict[str, Any]:
                 backup_store.check(working / backup_store.SQLITE)
             if database is not None:
                 backup_store.put_back(source / backup_store.POSTGRESQL, database)
+            working.chmod(_rights(data, working))
             if data.exists():
                 data.rmdir()  # Windows renames onto nothing that is there
-            working.chmod(0o755)
             working.rename(data)
             files.sync(data.parent)
         finally:
@@ -63,6 +64,17 @@ def _copy(source: Path, working: Path, manifest: dict[str, Any]) -> None:
     for name in backup.KEYS:
         with contextlib.suppress(FileNotFoundError):
             (working / name).chmod(0o700)
+
+
+def _rights(data: Path, working: Path) -> int:
+    """Return who may enter the folder: as it was made before, else as new folders are here."""
+    if data.exists():
+        return stat.S_IMODE(data.stat().st_mode)
+    usual = working / ".usual"
+    usual.mkdir()
+    mode = stat.S_IMODE(usual.stat().st_mode)
+    usual.rmdir()
+    return mode
 
 
 def _clear_up(data: Path) -> None:

@@ -22,6 +22,9 @@ from crmlib.store import session as stores
 from crmlib.store.tables import Run, ScheduledJob, Slot, SlotAttempt
 
 FOLDERS = ("runs", "reports", "logs/schedule")
+_OURS = tuple(
+    f"{folder}/" for folder in FOLDERS
+)  # whatever else a run may name (scores, a model) is not ours to remove
 _NUMBER = re.compile(r"\.?(\d+)-")
 ORPHAN = dt.timedelta(days=1)
 """Age from which a file that nothing names is taken for left behind."""
@@ -70,7 +73,8 @@ def prune(data: Path, *, jobs: Mapping[str, Keep], others: Keep | None = None, n
         store.commit()
         named = _named(store)
         running = set(store.scalars(sa.select(Run.run_id).where(Run.state == "running")))
-    removed = [_remove(data, data / name, "old") for name in sorted(before - named) if (data / name).is_file()]
+    gone = [name for name in sorted(before - named) if name.startswith(_OURS) and (data / name).is_file()]
+    removed = [_remove(data, data / name, "old") for name in gone]
     removed += [_remove(data, file, "orphan") for file in _orphans(data, named, running, now)]
     return pd.DataFrame(removed, columns=["file", "reason", "bytes"]).astype(
         {"file": "str", "reason": "str", "bytes": "int64"}
@@ -78,11 +82,11 @@ def prune(data: Path, *, jobs: Mapping[str, Keep], others: Keep | None = None, n
 
 
 def _forget_slots(store: Session, job: str, keep: Keep, now: dt.datetime) -> None:
-    """Take the files out of the old slots of a job, but not of the one that is published or of one that may go on."""
+    """Take the files out of a job's old slots that ran, but not of the one that is published or of one that may go on."""
     published = sa.select(ScheduledJob.published).where(ScheduledJob.published.is_not(None))
     ended = store.scalars(
         sa.select(Slot)
-        .where(Slot.job == job, Slot.state.in_(("succeeded", "failed", "skipped")))
+        .where(Slot.job == job, Slot.state.in_(("succeeded", "failed", "skipped")), Slot.attempt > 0)
         .order_by(Slot.logical_date.desc())
     ).all()
     stays = set(store.scalars(published))
@@ -125,7 +129,7 @@ def _orphans(data: Path, named: set[str], running: set[int], now: dt.datetime) -
     for folder in FOLDERS:
         for file in sorted((data / folder).iterdir()) if (data / folder).is_dir() else []:
             number = _NUMBER.match(file.name)
-            begun = folder == "runs" and number is not None and int(number[1]) in running
+            begun = folder in ("runs", "reports") and number is not None and int(number[1]) in running
             if not file.is_file() or begun or file.relative_to(data).as_posix() in named:
                 continue
             age = now - dt.datetime.fromtimestamp(file.stat().st_mtime, dt.UTC).replace(tzinfo=None)

@@ -8,17 +8,19 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from crmlib.errors import CrmError, DataError, NotFoundError, UsageError
-from crmlib.runs import due, parameters, schedule_commands, servers
+from crmlib.runs import due, parameters, schedule_commands, secrets, servers
 
 NAME = "schedules.toml"
 EXAMPLE = Path(__file__).parent / NAME
 """What `crm schedule init` writes."""
 
 CATCH_UP = ("skip", "latest", "all")
+_KEEP = (1, 100_000)
 _JOB_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _DURATION = re.compile(r"(\d+)\s*([smhd])")
@@ -61,10 +63,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The jobs of a file by name, each after those it waits for."""
+    """The jobs of a file by name, each after those it waits for; ``keep`` is for runs by hand, None to keep all."""
 
     file: Path
     jobs: Mapping[str, Job]
+    keep: int | None = None
 
 
 def find(data: Path) -> Path:
@@ -80,11 +83,12 @@ def find(data: Path) -> Path:
     return own
 
 
-def read(file: Path) -> Schedule:
+def read(file: Path, data: Path | None = None) -> Schedule:
     """Return the schedule in a file.
 
     Raises DataError naming file, job and key for whatever is unknown, of the wrong type or cannot work: commands and
-    arguments, notebooks and parameters, times, zones, and jobs that wait for each other in a circle.
+    arguments, notebooks and parameters, times, zones, jobs that wait for each other in a circle, and, where ``data`` is
+    given, values that are a secret of that data folder themselves.
     """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -92,9 +96,11 @@ def read(file: Path) -> Schedule:
         raise DataError(f"{file}: no valid TOML ({error}); mend that line") from error
     except OSError as error:
         raise NotFoundError(f"{file}: cannot be read ({error.strerror})") from error
-    unknown = sorted(set(content) - {"zone", "job"})
+    unknown = sorted(set(content) - {"zone", "keep", "job"})
     if unknown:
-        raise DataError(f"{file}: unknown key {unknown[0]}; there are zone and the tables [job.NAME]")
+        raise DataError(f"{file}: unknown key {unknown[0]}; there are zone, keep and the tables [job.NAME]")
+    _shapes({"keep": content.get("keep", 1)}, str(file))
+    keep = _in_range(content["keep"], _KEEP, f"{file}: keep") if "keep" in content else None
     zone = _checked(lambda: due.zone(content.get("zone", "UTC")).key, f"{file}: zone")
     tables = content.get("job", {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
@@ -102,7 +108,10 @@ def read(file: Path) -> Schedule:
     jobs: dict[str, Job] = {}
     for name in _ordered(tables, file):
         jobs[name] = _job(name, tables[name], zone, jobs, file)
-    return Schedule(file, jobs)
+        if data is not None:
+            kept = {"run": list(jobs[name].run), **jobs[name].parameters}
+            _checked(partial(secrets.refuse_values, kept, data), f"{file}: job {name}")
+    return Schedule(file, jobs, keep)
 
 
 def seconds(text: str) -> float:
@@ -200,7 +209,7 @@ def _job(name: str, table: Mapping[str, Any], zone: str, known: Mapping[str, Job
         after=tuple(given["after"]),
         retries=_in_range(given["retries"], (0, 1000), f"{where}, retries"),
         catch_up=_one_of(given["catch_up"], CATCH_UP, f"{where}, catch_up"),
-        keep=_in_range(given["keep"], (1, 100_000), f"{where}, keep"),
+        keep=_in_range(given["keep"], _KEEP, f"{where}, keep"),
         report=given["report"] and "notebook" in table,
         back_off=_checked(lambda: seconds(given["back_off"]), f"{where}, back_off"),
         late_after=_checked(lambda: seconds(given["late_after"]), f"{where}, late_after"),

@@ -22,7 +22,7 @@ from crmlib.errors import CrmError
 from crmlib.runs import attempts, due, schedule_file
 from crmlib.runs.attempts import Result
 from crmlib.runs.schedule_file import Job, Schedule
-from crmlib.store import ledger, processes, session, slot_history, slots
+from crmlib.store import lateness, ledger, processes, session, slot_history, slots
 from crmlib.store.tables import Alert, Slot
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Crew:
     workers: int
     pool: ThreadPoolExecutor
     stop: threading.Event = field(default_factory=threading.Event)
-    running: set[Future[Result]] = field(default_factory=set)
+    running: dict[Future[Result], slots.Claim] = field(default_factory=dict)
 
     def fill(self) -> None:
         """Claim and begin what can run, as far as there are free workers."""
@@ -55,13 +55,15 @@ class Crew:
             held = slots.claim(self.data, worker=me, now=self.clock(), lease=attempts.LEASE, log=attempts.LOG)
             if held is None:
                 return
-            self.running.add(self.pool.submit(attempts.supervise, self.data, held, now=self.clock, stop=self.stop))
+            future = self.pool.submit(attempts.supervise, self.data, held, now=self.clock, stop=self.stop)
+            self.running[future] = held
 
     def ended(self, *, within: float) -> list[Result]:
         """Return what has ended, after waiting a while for the next."""
-        done, self.running = wait(self.running, within, return_when=FIRST_COMPLETED)
+        done, _ = wait(self.running, within, return_when=FIRST_COMPLETED)
         results = []
         for future in done:
+            del self.running[future]
             try:
                 results.append(future.result())
             except Exception:  # its lease runs out, and somebody begins it again
@@ -74,7 +76,7 @@ def tick(data: Path, clock: Clock, *, workers: int = 2, tell: Callable[[Result],
 
     What fails and is tried again after a pause is left to the next tick. Raises as of ``schedule_file.read``.
     """
-    schedule = schedule_file.read(schedule_file.find(data))
+    schedule = schedule_file.read(schedule_file.find(data), data)
     done: list[Result] = []
     with _crew(data, clock, workers) as crew:
         plan(data, schedule, clock())
@@ -84,6 +86,8 @@ def tick(data: Path, clock: Clock, *, workers: int = 2, tell: Callable[[Result],
             new += crew.ended(within=OTHERS_SLEEP) if crew.running else []
             for result in new:
                 _told(result, tell)
+            if new:
+                _alert(data, clock())  # now: a later run of the job may succeed, and each tick may take long
             done += new
             if not crew.running and not new:
                 break
@@ -99,7 +103,7 @@ def run(data: Path, clock: Clock, *, workers: int = 2, tell: Callable[[Result], 
     A file that is spoilt while this runs is reported and the one before goes on. Raises as of ``schedule_file.read``
     where it is spoilt at the start.
     """
-    schedule = schedule_file.read(schedule_file.find(data))
+    schedule = schedule_file.read(schedule_file.find(data), data)
     with _crew(data, clock, workers) as crew:
         while True:
             pause = OTHERS_SLEEP
@@ -111,7 +115,7 @@ def run(data: Path, clock: Clock, *, workers: int = 2, tell: Callable[[Result], 
                 crew.fill()
                 _alert(data, clock())
                 pause = _pause(data, schedule, clock())
-            except (CrmError, SQLAlchemyError) as error:  # the store may be away for a while
+            except (CrmError, SQLAlchemyError, OSError) as error:  # the store or the disk may be away for a while
                 log.warning("the scheduler could not look at what is due: %s", error)
             if crew.running:
                 ended = crew.ended(within=pause)
@@ -159,12 +163,13 @@ def overview(data: Path, schedule: Schedule, now: dt.datetime) -> pd.DataFrame:
     """Return a row a job of the file, ``OVERVIEW``: how its newest slot went, whether it is late, when it is due next.
 
     ``state`` is waiting, running, succeeded or failed, None before the first; ``seconds`` of the last attempt, so far
-    where it runs; ``usual_seconds`` the median of those that succeeded. A job is late when what was due ``late_after``
-    ago has not begun, whether it waits or no scheduler has come by. Times are naive UTC.
+    where it runs; ``usual_seconds`` the median of those that succeeded; late as of ``lateness``. Times are naive UTC.
     """
     import pandas as pd  # noqa: PLC0415  (slow to import, and a tick never needs it)
 
     found = slot_history.standings(data)
+    with session.session(data) as store:
+        late = lateness.late(store, now)
     comes = next_due(schedule, now)
     rows = []
     for name, job in schedule.jobs.items():
@@ -183,7 +188,7 @@ def overview(data: Path, schedule: Schedule, now: dt.datetime) -> pd.DataFrame:
                 "finished_at": newest.finished_at if newest else None,
                 "seconds": seconds,
                 "usual_seconds": one.usual_seconds if one else None,
-                "late": one is not None and _late(job, one, now),
+                "late": name in late,
                 "next_due": comes[name],
                 "message": newest.message if newest else None,
             }
@@ -206,13 +211,6 @@ OVERVIEW = {
 }
 
 
-def _late(job: Job, one: slot_history.Standing, now: dt.datetime) -> bool:
-    last = due.last_until(job.at, job.zone, now)
-    unseen = last if last > one.planned_until else None  # due, and no scheduler has looked since
-    moments = [moment for moment in (one.waiting_since, unseen) if moment is not None]
-    return any(now - moment > dt.timedelta(seconds=job.late_after) for moment in moments)
-
-
 # ---------------------------------------------------------------- parts of the above
 
 
@@ -231,7 +229,10 @@ def _crew(data: Path, clock: Clock, workers: int) -> Iterator[Crew]:
 def _look_after(crew: Crew) -> list[Result]:
     """End what was lost, here or on another machine."""
     now = crew.clock()
-    ended = [attempts.end_lost(crew.data, held, now=now) for held in slots.lost(crew.data, now=now)]
+    # What runs here keeps its lease itself: a clock that jumps ahead must not make it look lost before the next beat.
+    own = {held.mark for held in crew.running.values()}
+    lost = [held for held in slots.lost(crew.data, now=now) if held.mark not in own]
+    ended = [attempts.end_lost(crew.data, held, now=now) for held in lost]
     if ended:
         ledger.mark_interrupted(crew.data, now=now)
     return [result for result in ended if result is not None]
@@ -239,7 +240,7 @@ def _look_after(crew: Crew) -> list[Result]:
 
 def _read_again(data: Path, before: Schedule) -> Schedule:
     try:
-        return schedule_file.read(schedule_file.find(data))
+        return schedule_file.read(schedule_file.find(data), data)
     except CrmError as error:
         log.error("the schedule as it was goes on: %s", error)
         return before
@@ -263,14 +264,15 @@ def _tidy(data: Path, schedule: Schedule, now: dt.datetime) -> None:
     from crmlib.runs import retention  # noqa: PLC0415  (slow to import, and most ticks have nothing to do)
 
     rules = {name: retention.Keep(newest=job.keep) for name, job in schedule.jobs.items()}
+    by_hand = retention.Keep(newest=schedule.keep) if schedule.keep else None
     try:
-        retention.prune(data, jobs=rules, now=now)
+        retention.prune(data, jobs=rules, others=by_hand, now=now)
     except (CrmError, SQLAlchemyError, OSError) as error:
         log.warning("old runs could not be removed: %s", error)
 
 
 def _alert(data: Path, now: dt.datetime) -> None:
-    """Raise an alert for each job whose newest run failed for good, clear those of jobs that run again, and send them."""
+    """Raise an alert for each job whose newest run failed for good, clear those of jobs that run again or no more, send."""
     standings = slot_history.standings(data)
     failed = any(one.ended is not None and one.ended.state == "failed" for one in standings.values())
     if not failed and not _alerts_stand(data):
@@ -285,7 +287,7 @@ def _alert(data: Path, now: dt.datetime) -> None:
         if one.ended is None:
             continue
         topic = f"failed/{job}/{one.ended.logical_date.isoformat()}"
-        if one.ended.state == "succeeded":
+        if one.ended.state == "succeeded" or one.next_due is None:  # it runs again, or is no longer in the file
             for old in standing[standing.str.startswith(f"failed/{job}/")]:
                 alerts.clear(data, old, now=now)
         elif not ((known["topic"] == topic) & (known["raised_at"] >= one.ended.finished_at)).any():
@@ -314,5 +316,6 @@ def _content(slot: Slot) -> tuple[str, dict[str, Any]]:
         "limit_minutes": float(slot.settings.get("limit_seconds", 0)) / 60,
         "slot_id": slot.slot_id,
         "notebook": slot.output,
+        "report": slot.report,
         "log": attempts.LOG.format(slot=slot.slot_id, attempt=slot.attempt),
     }

@@ -15,10 +15,13 @@ def address(target: Path, data: Path) -> str:
     from crmlib.runs import secrets  # noqa: PLC0415
 
     class Handler(iorw.LocalHandler):
-        """Papermill's own way to files, with the secrets taken out of what is written."""
+        """Papermill's own way to files, with the secrets taken out of what is written; a kill leaves no half of a file."""
 
         def write(self, buf: str, path: str) -> Any:
-            return super().write(secrets.scrub(buf.replace(SCHEME, ""), data), path.removeprefix(SCHEME))
+            file = path.removeprefix(SCHEME)
+            written = super().write(secrets.scrub(buf.replace(SCHEME, ""), data), f"{file}.part")
+            Path(f"{file}.part").replace(file)
+            return written
 
         def pretty_path(self, path: str) -> str:
             return path.removeprefix(SCHEME)

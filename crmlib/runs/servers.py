@@ -8,9 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from crmlib.errors import EnvironmentFault, NotFoundError
@@ -62,27 +66,57 @@ def dashboards(data: Path, *, port: int, access: str = "token", kernels: int = 0
 
 
 def lab(data: Path, *, port: int, browser: bool) -> int:
-    """Open JupyterLab in the project's folder with this environment's kernel. Returns the exit code."""
+    """Open JupyterLab in the project's folder at its start page, with launcher cards and kernels that start warm.
+
+    Returns the exit code.
+    """
+    from crmlib.runs import lab_cards  # noqa: PLC0415  (slow to import)
+    from crmlib.serving import provisioner  # noqa: PLC0415
+
     root = project_folder("notebooks").parent
     chosen = free_port(port, 8888)
     token = secrets.token_urlsafe(24)
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            f"--ServerApp.root_dir={root}",
-            "--LabApp.default_url=/lab/tree/notebooks",
-        ),
-        *(f"--ServerApp.ip={HOST}", f"--ServerApp.port={chosen}", "--ServerApp.port_retries=0"),
-        f"--ServerApp.open_browser={browser}",
-    ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")  # in a container there is often nobody else
-    # The token goes through the environment: a command line can be read by everyone on the machine.
-    environment = {**os.environ, "CRM_DATA": str(data), "JUPYTER_TOKEN": token}
-    link = f"http://{HOST}:{chosen}/lab/tree/notebooks?token={token}"
-    return _serve(command, environment, link, log=data / "logs" / "lab.log")
+    page = "/lab/tree/notebooks/00_start.ipynb"
+    with tempfile.TemporaryDirectory(prefix="crm-lab-") as extensions, _warm_kernels():
+        command = [
+            *(sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}", f"--LabApp.default_url={page}"),
+            *(f"--ServerApp.ip={HOST}", f"--ServerApp.port={chosen}", "--ServerApp.port_retries=0"),
+            f"--LabApp.extra_labextensions_path={lab_cards.write(Path(extensions), root=root)}",
+            f"--KernelProvisionerFactory.default_provisioner_name={provisioner.NAME}",
+            # JupyterLab neither asks for news nor offers to fetch extensions: nothing leaves the machine by itself.
+            "--LabApp.extension_manager=readonly",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            f"--ServerApp.open_browser={browser}",
+        ]
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            command.append("--allow-root")  # in a container there is often nobody else
+        # The token goes through the environment: a command line can be read by everyone on the machine.
+        environment = {**os.environ, "CRM_DATA": str(data.absolute()), "JUPYTER_TOKEN": token}
+        link = f"http://{HOST}:{chosen}{page}?token={token}"
+        return _serve(command, environment, link, log=data / "logs" / "lab.log")
+
+
+@contextmanager
+def _warm_kernels() -> Iterator[None]:
+    """Have kernels forked from a warm parent where the system can do that; the parent is started again when it dies."""
+    from crmlib.serving import warm  # noqa: PLC0415  (slow to import)
+
+    closing = threading.Event()
+
+    def keep(parent: warm.Parent) -> None:
+        while not closing.wait(1):
+            parent.keep()
+
+    with warm.parent(("debugpy", *warm.EVERYTHING, "crmlib.runs.lab")) as parent:
+        keeper = threading.Thread(target=keep, args=(parent,), daemon=True) if parent else None
+        try:
+            if keeper:
+                keeper.start()
+            yield
+        finally:
+            closing.set()
+            if keeper:
+                keeper.join()
 
 
 def project_folder(name: str) -> Path:

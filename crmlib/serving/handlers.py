@@ -42,14 +42,17 @@ class PageHandler(JupyterHandler):
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
         ticket = self.get_cookie(TICKET) or secrets.token_urlsafe(12)
-        entered = self.places.enter(path, ticket)
+        who = identity.visitor(self)
+        entered = self.places.enter(path, ticket, name="" if who.shared else who.name)
+        if entered is None:
+            raise identity.Refused(429, "places")
         if isinstance(entered, int):
             self.set_cookie(TICKET, ticket, httponly=True, samesite="Strict", path=self.base_url)
             self._wait(entered)
         else:
             self.clear_cookie(TICKET, path=self.base_url)
             try:
-                await self._send(entered, identity.visitor(self))
+                await self._send(entered, who)
             except StreamClosedError:
                 await self.places.leave(entered)  # the visitor went away before the page was there
             except Exception:
@@ -96,7 +99,7 @@ class Owned:
         if inspect.isawaitable(ahead):
             await ahead
         kernel_id = self.path_kwargs.get("kernel_id") or self.path_args[0]
-        if not self._finished and not self.kernel_manager.belongs(kernel_id, identity.visitor(self).name):
+        if not self._finished and not self.kernel_manager.belongs(kernel_id, identity.visitor(self)):
             raise tornado.web.HTTPError(404)
 
 

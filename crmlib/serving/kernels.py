@@ -11,11 +11,9 @@ from jupyter_server._tz import utcnow
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets import Float, Integer, Unicode
 
+from crmlib.serving.channels import MESSAGES
 from crmlib.views import visitor as visitors
 from crmlib.views.visitor import Visitor
-
-MESSAGES = ["comm_open", "comm_close", "comm_msg", "comm_info_request", "kernel_info_request"]
-"""What a page may say to its kernel: nothing that runs code."""
 
 
 class Kernels(AsyncMappingKernelManager):
@@ -33,7 +31,7 @@ class Kernels(AsyncMappingKernelManager):
         super().__init__(**settings)
         self.allowed_message_types = MESSAGES
         self.on_end: Callable[[str], None] = lambda _kernel_id: None
-        self._owners: dict[str, str] = {}
+        self._owners: dict[str, tuple[str, str]] = {}  # name and role
         self._alone: dict[str, float] = {}  # until when a kernel without a connection may live
 
     # ---------------------------------------------------------------- whose
@@ -43,12 +41,12 @@ class Kernels(AsyncMappingKernelManager):
         if kernel_id in self._owners or not who.name:
             raise RuntimeError(f"kernel {kernel_id} is given to a second visitor, or to nobody")
         visitors.arrived(Path(self.visits), kernel_id, name=who.name, role=who.role.name, shared=who.shared)
-        self._owners[kernel_id] = who.name
+        self._owners[kernel_id] = (who.name, who.role.name)
         self._alone[kernel_id] = time.monotonic() + self.unseen_seconds
 
-    def belongs(self, kernel_id: str, name: str) -> bool:
-        """Return whether a kernel was given to the user of this name."""
-        return bool(name) and self._owners.get(kernel_id) == name
+    def belongs(self, kernel_id: str, who: Visitor) -> bool:
+        """Return whether a kernel was given to this visitor in the same role; with another role it is another's."""
+        return bool(who.name) and self._owners.get(kernel_id) == (who.name, who.role.name)
 
     # ---------------------------------------------------------------- ends
 

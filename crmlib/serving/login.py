@@ -43,6 +43,10 @@ _REFUSALS = {
             "Open the workbench through your company's sign-in. If you did, ask who runs the workbench: its log says what was wrong."
         ),
     ),
+    "places": (
+        later("You have many dashboards open"),
+        later("Each takes memory that others need too. Close the ones you no longer need, then reload this page."),
+    ),
     "elsewhere": (
         later("This request came from another site"),
         later("Open the workbench by its own address, then try again."),
@@ -153,7 +157,10 @@ class Login(_Page):
     def _too_often(self, wait: float, name: str) -> None:
         self.set_status(429)
         self.set_header("Retry-After", str(math.ceil(wait)))
-        self._record("login refused", name, too_often=True)
+        if not _LIMITS.told(
+            name, self._address(), now=time.monotonic()
+        ):  # else a flood of attempts would flood the log
+            self._record("login refused", name, too_often=True)
         minutes = math.ceil(wait / 60)
         self._ask(
             name,

@@ -20,6 +20,7 @@ class Limits:
 
     def __init__(self) -> None:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._told: OrderedDict[str, float] = OrderedDict()
 
     def attempt(self, name: str, address: str, *, now: float) -> float:
         """Count an attempt and return 0, or, where there were too many, the seconds to wait before the next."""
@@ -46,6 +47,16 @@ class Limits:
         times = self._failures.get(place)
         if times:
             times.pop()
+
+    def told(self, name: str, address: str, *, now: float) -> bool:
+        """Return whether too many attempts of the user or the address were told within the window; they are from now on."""
+        keys = _keys(name, address)
+        known = any(now - self._told.get(key, -WINDOW_SECONDS) < WINDOW_SECONDS for key in keys)
+        if not known:
+            self._told.update(dict.fromkeys(keys, now))
+        while len(self._told) > _MOST_KEPT:
+            self._told.popitem(last=False)
+        return known
 
     def _recent(self, key: str, now: float) -> deque[float]:
         times = self._failures.get(key, deque())

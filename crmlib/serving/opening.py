@@ -32,7 +32,7 @@ class Opening:
     def __init__(
         self, app: Any, notebook: str, *, start: Callable[[str], Awaitable[str]], gate: asyncio.Semaphore
     ) -> None:
-        self.notebook = notebook
+        self.notebook, self.whose = notebook, ""
         self.kernel: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._start, self._app = start, app
         self._gate, self._through = gate, False

@@ -15,6 +15,7 @@ from crmlib.serving.opening import Opening
 from crmlib.views import visitor as visitors
 
 ASK_AGAIN_SECONDS = 5
+_EACH_AT_LEAST = 3  # places for one person, however few there are; otherwise half of all
 _QUIET_SECONDS = 5.0  # after a visitor came, that page has the processor for itself
 
 
@@ -29,6 +30,7 @@ class Places:
         self.most, self.pool, self._free = most, pool, free
         self._app, self._kernels = app, app.kernel_manager
         self._kernels.on_end = self._ended
+        self.each = max(_EACH_AT_LEAST, most // 2)
         self.line = Line(patience=3 * ASK_AGAIN_SECONDS)
         self._visited: list[Opening] = []
         self._waiting: list[Opening] = []  # made ready, or being made ready
@@ -38,8 +40,15 @@ class Places:
 
     # ---------------------------------------------------------------- for visitors
 
-    def enter(self, notebook: str, ticket: str) -> Opening | int:
-        """Return the visitor's own page, or how many wait before them."""
+    def enter(self, notebook: str, ticket: str, *, name: str = "") -> Opening | int | None:
+        """Return the visitor's own page, or how many wait before them; None for who has too many pages open.
+
+        ``name`` is whose pages count together, "" where several people go by one name. A person waits once for each
+        dashboard, whatever ticket their browser shows.
+        """
+        if name and sum(one.whose == name for one in self._visited) >= self.each:
+            return None
+        ticket = f"{name} {notebook}" if name else ticket
         now = time.monotonic()
         ahead = self.line.ahead(ticket, now=now)
         if self.most - len(self._visited) <= ahead or (self._short() and not self._waiting):
@@ -52,6 +61,7 @@ class Places:
         else:
             given_up = self._waiting.pop(0) if self._waiting and self._full() else None
             page = self._open(notebook, instead_of=given_up)
+        page.whose = name
         self._visited.append(page)
         return page
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import functools
 import os
 import socket
 import sys
@@ -30,7 +31,17 @@ from voila.tornado.treehandler import TornadoVoilaTreeHandler
 
 from crmlib import views
 from crmlib.errors import CrmError, EnvironmentFault
-from crmlib.serving import gallery, identity, identity_guard, identity_settings, memory, pages, provisioner, warm
+from crmlib.serving import (
+    channels,
+    gallery,
+    identity,
+    identity_guard,
+    identity_settings,
+    memory,
+    pages,
+    provisioner,
+    warm,
+)
 from crmlib.serving.handlers import OwnChannels, OwnEnd, OwnKernel, PageHandler
 from crmlib.serving.kernels import Kernels
 from crmlib.serving.places import Places
@@ -105,6 +116,7 @@ class Dashboards(Voila):
     def listen(self) -> None:
         """Answer until stopped, while pages are made ready and useless kernels end."""
         PeriodicCallback(self._look_after, _LOOK_AFTER_MS).start()
+        self.app.listen = functools.partial(self.app.listen, max_body_size=identity_guard.LONGEST_BODY)
         super().listen()
 
     async def _look_after(self) -> None:
@@ -123,6 +135,7 @@ def configuration(dashboards: Path, *, port: int, who: dict[str, Any], kernels: 
                 "port_retries": 0,
                 "root_dir": str(dashboards),
                 "open_browser": False,
+                "kernel_websocket_connection_class": channels.Connection,
             },
             "VoilaConfiguration": {
                 "template": "crm",

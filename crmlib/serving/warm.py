@@ -35,6 +35,7 @@ EVERYTHING = (
 )
 """What dashboards and most notebooks import; a kernel imports the rest when it needs it."""
 
+_PROVISIONER = "JUPYTER_DEFAULT_PROVISIONER_NAME"  # jupyter_client's own variable
 PATIENCE_SECONDS = 60.0
 _TRIES = 3
 
@@ -125,6 +126,21 @@ def parent(names: Sequence[str] = EVERYTHING) -> Iterator[Parent | None]:
         else:
             os.environ[ADDRESS] = before
         warm.close()
+
+
+@contextmanager
+def notebooks() -> Iterator[None]:
+    """Have the notebooks that this process and those it starts execute run in kernels forked from a warm parent."""
+    before = os.environ.get(_PROVISIONER)
+    with parent((*EVERYTHING, "statsmodels.api")) as warm:
+        if warm is not None:
+            os.environ[_PROVISIONER] = "crm-warm"
+        try:
+            yield
+        finally:
+            os.environ.pop(_PROVISIONER, None)
+            if before is not None:
+                os.environ[_PROVISIONER] = before
 
 
 class Forked:

@@ -150,7 +150,13 @@ def _kernel(arguments: list[str]) -> None:
 
     gc.enable()
     sys.argv = ["ipykernel_launcher", *arguments]
-    IPKernelApp.launch_instance(argv=[*arguments, "--IPKernelApp.parent_handle=1"])
+    app = IPKernelApp.instance()
+    app.initialize([*arguments, "--IPKernelApp.parent_handle=1"])
+    # ipywidgets does this when a kernel imports it; in the parent there was none. Without it a page asks in vain for
+    # all widgets at once, waits, and then asks for each of them.
+    if "ipywidgets" in sys.modules:
+        sys.modules["ipywidgets"].register_comm_target()
+    app.start()
 
 
 def _end_with_server(lifeline: int) -> None:
@@ -181,9 +187,13 @@ def main() -> int:
     listener, lifeline = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     gc.disable()
     modules = cast("dict[str, object]", sys.modules)
-    # The debugger is two thirds of a kernel's start, and nobody debugs a dashboard; scikit-learn is imported by XGBoost
-    # where it is installed, for parts that nobody here uses.
-    modules["debugpy"] = modules["sklearn"] = None
+    # The debugger is two thirds of a kernel's start, and nobody debugs a dashboard (JupyterLab names it, to have it);
+    # scikit-learn is imported by XGBoost where it is installed, for parts that nobody here uses.
+    if "debugpy" in sys.argv[3:]:
+        os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # its warning about Python's own modules
+    else:
+        modules["debugpy"] = None
+    modules["sklearn"] = None
     imported(sys.argv[3:])
     del modules["sklearn"]
     if "duckdb" in sys.modules:

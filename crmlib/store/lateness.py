@@ -1,4 +1,4 @@
-"""Which scheduled jobs are late: what should have succeeded by now, or been begun, also where no scheduler runs."""
+"""Which scheduled jobs are late: what should have begun by now, or began too late and runs, also where no scheduler does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USUAL_PATIENCE = dt.timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Late:
-    """A late job: the earliest logical date that should have succeeded, and what its last attempt said."""
+    """A late job: the earliest logical date that was not begun in time, and what its last attempt said."""
 
     job: str
     since: dt.datetime
@@ -26,11 +26,15 @@ class Late:
 
 
 def late(store: Session, now: dt.datetime) -> dict[str, Late]:
-    """Return the late jobs by name: a slot, or the next one no scheduler has made, is older than ``late_after_seconds``."""
+    """Return the late jobs by name: a slot, or the next one no scheduler has made, was not begun in ``late_after_seconds``.
+
+    One that runs is late where it began late: how long it may take is up to its limit.
+    """
     found: dict[str, Late] = {}
     waiting = sa.select(Slot).where(Slot.state.in_(("waiting", "running"))).order_by(Slot.logical_date)
     for slot in store.scalars(waiting):
-        if now - slot.logical_date > _patience(slot.settings):
+        begun = slot.started_at if slot.state == "running" else None
+        if (begun or now) - slot.logical_date > _patience(slot.settings):
             found.setdefault(slot.job, Late(slot.job, slot.logical_date, slot.message))
     for job, next_due in store.execute(sa.select(ScheduledJob.job, ScheduledJob.next_due)):
         if next_due is None or job in found:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+from pathlib import Path
 
 import psutil
 
 FOREIGN_PATIENCE = dt.timedelta(days=1)
 """How long a process on another machine, which cannot be asked, is believed to be alive."""
 
+_HIDDEN = "hidden"
+
 
 def me() -> str:
     """Return this process as text, "host/pid/start": the start tells it from a later process with the same number."""
-    return f"{platform.node()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+    start = _since_boot(os.getpid()) or f"{psutil.Process().create_time():.2f}"
+    return f"{platform.node()}/{os.getpid()}/{start}"
 
 
 def gone(process: str | None, *, since: dt.datetime, now: dt.datetime) -> bool:
@@ -30,7 +34,24 @@ def gone(process: str | None, *, since: dt.datetime, now: dt.datetime) -> bool:
     host, number, start = process.rsplit("/", 2)
     if host != platform.node():
         return now - since > FOREIGN_PATIENCE
+    if ":" in start:
+        return _since_boot(int(number)) not in (start, _HIDDEN)
     return not running(int(number), started_by=float(start) + 1)
+
+
+def _since_boot(number: int) -> str:
+    """Return when a process began as "boot:ticks", "" for none and where the system does not tell, _HIDDEN if not to us.
+
+    On Linux the time psutil gives moves when somebody sets the clock; this does not.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        state, *fields = Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except PermissionError:
+        return _HIDDEN
+    except OSError:
+        return ""
+    return f"{boot}:{fields[18]}" if state not in "ZX" else ""
 
 
 def running(number: int, *, started_by: float) -> bool:

@@ -54,17 +54,15 @@ USUAL = 20
 
 @dataclass(frozen=True)
 class Standing:
-    """How a job stands: its newest slot that was not skipped, its newest that ended, and what is still open.
+    """How a job stands: its newest slot that was not skipped, its newest that ended, and when it is due next.
 
-    ``planned_until``: all that was due so far has its slot; ``waiting_since``: logical date of the oldest that waits;
-    ``seconds`` of the newest slot's last attempt, None while it runs; ``usual_seconds``: median of those that succeeded.
+    ``next_due`` is None for a job that is no longer in the file; ``seconds`` of the newest slot's last attempt, None while it runs; ``usual_seconds``: median of those that succeeded.
     """
 
     job: str
-    planned_until: dt.datetime
+    next_due: dt.datetime | None
     newest: Slot | None
     ended: Slot | None
-    waiting_since: dt.datetime | None
     seconds: float | None
     usual_seconds: float | None
 
@@ -103,16 +101,13 @@ def standings(data: Path) -> dict[str, Standing]:
     with session.session(data) as store:
         newest = _newest(store, Slot.state != "skipped")
         ended = _newest(store, Slot.state.in_(("succeeded", "failed")))
-        oldest = sa.select(Slot.job, sa.func.min(Slot.logical_date)).where(Slot.state == "waiting").group_by(Slot.job)
-        waiting: dict[str, Any] = {job: date for job, date in store.execute(oldest)}
         took, usual = _last_seconds(store, list(newest.values())), _usual_seconds(store)
         found = {
             row.job: Standing(
                 job=row.job,
-                planned_until=row.planned_until,
+                next_due=row.next_due,
                 newest=newest.get(row.job),
                 ended=ended.get(row.job),
-                waiting_since=waiting.get(row.job),
                 seconds=took.get(row.job),
                 usual_seconds=usual.get(row.job),
             )

@@ -106,11 +106,13 @@ def make(data: Path, plans: Mapping[str, Plan], *, until: dt.datetime) -> dict[s
     with _turn(data) as store:
         for job, plan in plans.items():
             row = store.get_one(ScheduledJob, job)
-            if row.planned_until != plan.seen or until <= plan.seen:
+            if row.planned_until != plan.seen or until < plan.seen:
                 continue
             row.planned_until, row.next_due = until, plan.next_due
             if plan.before is not None:
-                _skip(store, [Slot.job == job, Slot.attempt == 0, Slot.logical_date < plan.before], plan.why, until)
+                # One put back by hand is left alone: it is wanted, however late.
+                own = [Slot.job == job, Slot.attempt == 0, Slot.not_before == Slot.logical_date]
+                _skip(store, [*own, Slot.logical_date < plan.before], plan.why, until)
             for new in plan.new:
                 store.add(_slot(job, new, until))
             made[job] = sum(new.skipped is None for new in plan.new)

@@ -10,7 +10,7 @@ from crmlib.views import texts
 
 CODES = ("failed", "timed_out", "lost", "late", "stale")
 """``failed``, ``timed_out`` and ``lost`` (its process vanished) of a job's last attempt; ``late``: a job that should have
-succeeded by now; ``stale``: a table without new records for too long."""
+begun by now; ``stale``: a table without new records for too long."""
 
 
 def subject(code: str, content: Mapping[str, Any], language: str = "en") -> str:

@@ -6,8 +6,8 @@ import math
 
 import pandas as pd
 
-from crmlib.decisions import campaigns, experiments
-from crmlib.views import campaign_words, layout, texts
+from crmlib.decisions import campaigns, experiments, small_cells
+from crmlib.views import campaign_words, layout, small_cells_words, texts
 from crmlib.views.campaigns_data import Loaded, Measured
 
 
@@ -77,9 +77,29 @@ def progress_tiles(say: texts.Language, found: Measured) -> list[tuple[str, str,
         (say.text("Members"), say.number(sums["members"]), ""),
         (say.text("Left alone"), say.number(control), say.text("control group")),
         (say.text("Contacted"), say.number(sums["contacted"]), ""),
-        (say.text("Refused"), say.number(sums["refused"]), ""),
-        (say.text("Bought"), say.number(sums["bought"]), say.text("control group included")),
+        (say.text("Refused"), _count(say, sums["refused"]), ""),
+        (say.text("Bought"), _count(say, sums["bought"]), say.text("control group included")),
     ]
+
+
+def _count(say: texts.Language, persons: int) -> str:
+    return small_cells_words.few(say) if 0 < persons < small_cells.SMALLEST else say.number(persons)
+
+
+def shares(say: texts.Language, buyers: pd.Series) -> list[str]:
+    """Return which shares of an arm and of its control group bought; not where these are fewer than 10 persons.
+
+    In: a row of the table of effects on conversions. The additional buyers tell how far the shares are apart, so with
+    one the other is hidden.
+    """
+    groups = [(buyers["arm_mean"], buyers["customers"]), (buyers["control_mean"], buyers["control"])]
+    small = [
+        0.5 <= share * size < small_cells.SMALLEST - 0.5 for share, size in groups
+    ]  # False where there is no share
+    if any(small) and (math.isfinite(buyers["total"]) or all(small)):
+        return [small_cells_words.few(say) if few else "–" for few in small]
+    shown = zip(groups, small, strict=True)
+    return [small_cells_words.few(say) if few else say.percent(share, 2) for (share, _), few in shown]
 
 
 def clashes(say: texts.Language, found: pd.DataFrame, loaded: Loaded) -> str:
@@ -127,6 +147,6 @@ def group_table(
                 if known
                 else say.text("too few purchases")
             )
-        rates = [say.percent(buyers["arm_mean"], 2), say.percent(buyers["control_mean"], 2)]
+        rates = shares(say, buyers)
         rows.append([campaign_words.arm_of(say, str(arm), products), say.number(buyers["customers"]), *rates, *spans])
     return heads, rows

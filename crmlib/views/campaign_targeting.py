@@ -184,7 +184,7 @@ class Panel:
         point = (number / max(1, choice.customers), share)
         self.charts["gains"].update(_gains(self.loaded, choice.product_id, say.code, point))
         curve = targeting.thinned(choice.curve, number, choice.best)
-        drawn = plots.profit(curve, currency=currency, language=say.code, cutoff=number, best=choice.best)
+        drawn = plots.profit_sketch(curve, currency=currency, language=say.code, cutoff=number, best=choice.best)
         self.charts["profit"].update(drawn)
         self.charts["reasons"].update(_reasons(say, choice, listed, self.loaded.names))
         self.listing.show(listing.View(say, choice, currency, self.loaded.names), listed=listed, asked=number)
@@ -257,7 +257,7 @@ def _gains(loaded: Targeting, product: str, language: str, mark: tuple[float, fl
     if table.empty or product not in set(table["product_id"].astype(str)):
         words = texts.speak(language).text("No back test of this product was saved.")
         return plots.empty(words, language=language)
-    return plots.gains(table, language=language, product=product, mark=mark, origin=_back_test(loaded, language))
+    return plots.gains_sketch(table, language=language, product=product, mark=mark, origin=_back_test(loaded, language))
 
 
 def _back_test(loaded: Targeting, language: str) -> str:
@@ -280,7 +280,7 @@ def _reasons(say: texts.Language, choice: Choice, listed: int, products: dict[st
         return plots.empty(say.text("No reasons were saved for these customers."), language=say.code)
     shares = choice.counts(listed) / explained
     names = [texts.reason_kind(reason, say.code, products=products) for reason in choice.kinds]
-    return plots.reasons(pd.DataFrame({"reason": names, "share": shares}), language=say.code)
+    return plots.reasons_sketch(pd.DataFrame({"reason": names, "share": shares}), language=say.code)
 
 
 def _content(loaded: Targeting, choice: Choice, *, cutoff: int, channel: str, details: bool) -> dict[str, Any]:

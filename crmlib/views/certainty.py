@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import plotly.graph_objects as go
 
+from crmlib.views.sketch import Sketch
 from crmlib.views.texts import Language
 
+Drawn = TypeVar("Drawn", go.Figure, Sketch)
 
-def told(drawn: go.Figure, words: str, *, origin: str = "") -> go.Figure:
+
+def told(drawn: Drawn, words: str, *, origin: str = "") -> Drawn:
     """Return the figure with what is to be said under it: how sure it is, and its origin where not the page's own.
 
     >>> told(go.Figure(), "Counted.").layout.meta["certainty"]
     'Counted.'
     """
-    drawn.update_layout(meta={"certainty": words, "origin": origin})
+    drawn.update_layout(meta={**_meta(drawn), "certainty": words, "origin": origin})
     return drawn
 
 
-def of(drawn: go.Figure) -> str:
+def of(drawn: go.Figure | Sketch) -> str:
     """Return what ``told`` put on a figure, "" where nothing was."""
-    meta = drawn.layout.meta
-    return str(meta.get("certainty", "")) if isinstance(meta, dict) else ""
+    return str(_meta(drawn).get("certainty", ""))
 
 
-def own_origin(drawn: go.Figure) -> str:
+def own_origin(drawn: go.Figure | Sketch) -> str:
     """Return the origin that ``told`` put on a figure, "" for the page's own."""
-    meta = drawn.layout.meta
-    return str(meta.get("origin", "")) if isinstance(meta, dict) else ""
+    return str(_meta(drawn).get("origin", ""))
+
+
+def _meta(drawn: go.Figure | Sketch) -> dict[str, Any]:
+    meta = drawn.layout.get("meta") if isinstance(drawn, Sketch) else drawn.layout.meta
+    return dict(meta) if isinstance(meta, dict) else {}
 
 
 def interval(say: Language, level: int) -> str:

@@ -11,7 +11,10 @@ from typing import Any
 import anywidget
 import plotly
 import plotly.graph_objects as go
+import plotly.io.json
 import traitlets
+
+from crmlib.views.sketch import Sketch
 
 log = logging.getLogger(__name__)
 
@@ -54,18 +57,25 @@ class Chart(anywidget.AnyWidget):
         figure: go.Figure,
         *,
         clicked: Callable[[dict[str, Any]], None] | None = None,
-        worded: Callable[[go.Figure], dict[str, Any]] | None = None,
+        worded: Callable[[go.Figure | Sketch], dict[str, Any]] | None = None,
         taken: Callable[[Chart, str], None] | None = None,
     ) -> None:
-        self.figure = figure
+        self._drawn: go.Figure | Sketch = figure
         self._clicked, self._worded, self._taken = clicked, worded, taken
         super().__init__(spec=_json(figure), clickable=clicked is not None)
         self.failure = ""
         self.on_msg(self._receive)
 
-    def update(self, figure: go.Figure) -> None:
+    @property
+    def figure(self) -> go.Figure:
+        """The figure drawn."""
+        if isinstance(self._drawn, Sketch):
+            self._drawn = self._drawn.figure()
+        return self._drawn
+
+    def update(self, figure: go.Figure | Sketch) -> None:
         """Draw another figure in place of the present one."""
-        self.figure = figure
+        self._drawn = figure
         with self.hold_sync():
             self.failure = ""
             self.revision += 1
@@ -75,7 +85,7 @@ class Chart(anywidget.AnyWidget):
     def reword(self) -> None:
         """Say anew what stands under the chart."""
         if self._worded:
-            self.foot = self._worded(self.figure)
+            self.foot = self._worded(self._drawn)
 
     def save_picture(self, name: str) -> None:
         """Have the browser save the chart as it stands as a PNG file of this name."""
@@ -93,7 +103,9 @@ class Chart(anywidget.AnyWidget):
             log.error("a chart could not be drawn: %s", self.failure)
 
 
-def _json(figure: go.Figure) -> str:
+def _json(figure: go.Figure | Sketch) -> str:
+    if isinstance(figure, Sketch):
+        return str(plotly.io.json.to_json_plotly(figure.spec()))
     text = figure.to_json(validate=False)
     assert text is not None
     return text

@@ -41,8 +41,9 @@ def table(figure: go.Figure, *, words: Mapping[str, str] = WORDS) -> pd.DataFram
     if not any(trace.name for trace in drawn or figure.data):
         found = found.drop(columns="series")
     axes = {"x": figure.layout.xaxis, "y": figure.layout.yaxis}
+    whole = (figure.layout.meta or {}).get("whole", {})
     for name, axis in axes.items():
-        found = _named(found, name, axis)
+        found = _named(found, name, axis, whole.get(name))
     return found.rename(columns={**words, **_titles(found, axes, words)})
 
 
@@ -96,11 +97,12 @@ def _spans(trace: Any) -> Iterator[dict[str, Any]]:
             yield {"y": upper, "first": first, "last": first + long}
 
 
-def _named(table: pd.DataFrame, column: str, axis: Any) -> pd.DataFrame:
-    """Return the table with the words of an axis' ticks in place of the places where all are named."""
+def _named(table: pd.DataFrame, column: str, axis: Any, whole: list[str] | None) -> pd.DataFrame:
+    """Return the table with the words of an axis' ticks, ``whole`` where shortened, in place of the places if all are named."""
     if column not in table or axis.ticktext is None or axis.tickvals is None:
         return table
-    words = dict(zip(_list(axis.tickvals), map(_plain, map(str, axis.ticktext)), strict=False))
+    names = whole or [_plain(str(one)) for one in axis.ticktext]
+    words = dict(zip(_list(axis.tickvals), names, strict=False))
     known = table[column].isin(list(words))
     return table.assign(**{column: table[column].map(words)}) if known.all() else table
 

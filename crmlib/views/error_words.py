@@ -46,6 +46,15 @@ _KNOWN = [
             r"the audit log .+, so nothing (was done|can be recorded); .*",
             later("The audit log cannot be written, so nothing was done; tell whoever runs the workbench."),
         ),
+        # ---- runs with parameters
+        (
+            r"parameter (?P<name>\w+) is (?P<given>.+); a whole number is wanted, like (?P<like>.+)",
+            later("parameter {name} is {given}; a whole number is wanted, like {like}"),
+        ),
+        (
+            r"parameter (?P<name>\w+) is (?P<given>.+); a number is wanted, like (?P<like>.+)",
+            later("parameter {name} is {given}; a number is wanted, like {like}"),
+        ),
         # ---- audiences
         (
             r"there is no audience number (?P<number>\d+).*",

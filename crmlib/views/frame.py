@@ -6,12 +6,10 @@ import datetime as dt
 import functools
 import html
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import ipywidgets as widgets
 import pandas as pd
@@ -23,7 +21,8 @@ from crmlib.views import cards, certainty, chart_table, error_words, page_table,
 from crmlib.views import visitor as visitors
 from crmlib.views.chart import Chart
 from crmlib.views.named_views import Views
-from crmlib.views.page import Page
+from crmlib.views.page import Page, asked_for
+from crmlib.views.sketch import Sketch
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +30,6 @@ CSS = "".join(
     f"<style>{Path(__file__).with_name(name).read_text(encoding='utf-8')}</style>"
     for name in ("theme.css", "frame.css")
 )
-_LONGEST_QUERY = 2_000
-_LONGEST_VALUE = 200
 
 
 class Frame:
@@ -66,7 +63,7 @@ class Frame:
         self._settings, self._apply = settings, apply
         self.loaded = False
         self._seen: object = None
-        self._quiet = False
+        self._quiet, self._untouched = False, True
         self._origin: tuple[list[str], dt.date | None, str] = ([], None, "")
         self.language = widgets.ToggleButtons(
             options=[(name, code) for code, name in texts.LANGUAGES.items()], value=texts.speak(language).code
@@ -174,6 +171,7 @@ class Frame:
 
         Controls with the class ``crm-needs-<right>`` are hidden from people without it.
         """
+        self.visitor = visitors.current(self.data)  # a role may have lost a right while the page was open
         if not self.may(right):
             words = {
                 "names": self.say.text(
@@ -238,7 +236,7 @@ class Frame:
         who = {"actor": self.actor, "role": self.visitor.role.name}
         audit.record(self.data, **who, action=action, now=self.now(), subject=subject, content=content)
 
-    def _foot(self, figure: go.Figure) -> dict[str, Any]:
+    def _foot(self, figure: go.Figure | Sketch) -> dict[str, Any]:
         """Return what stands under a chart: nothing under an empty one."""
         if not figure.data:
             return {}
@@ -314,6 +312,7 @@ class Frame:
         if wanted and self.loaded and self._asked:
             with self._worded():
                 self._asked(wanted)
+        self._untouched = False
 
     def _reload(self) -> None:
         self.loaded = False
@@ -324,7 +323,8 @@ class Frame:
         self.loaded, self._seen = True, seen
         self.body.layout.display = ""
         self._reworded()
-        self._publish()
+        if self._untouched:  # what a person chose is theirs alone, and not for the front door
+            self._publish()
 
     def _publish(self) -> None:
         parts, as_of, note = self._origin
@@ -387,16 +387,3 @@ def _texts(widget: widgets.Widget) -> Iterator[str]:
         yield widget.value
     for child in getattr(widget, "children", ()):
         yield from _texts(child)
-
-
-def asked_for(query: str) -> dict[str, str]:
-    """Return what the address of a page asks for; whatever is not a plain name and a short value is left out.
-
-    >>> asked_for("?audience=3&token=x&<b>=1")
-    {'audience': '3'}
-    """
-    if len(query) > _LONGEST_QUERY:
-        return {}
-    found = parse_qsl(query.removeprefix("?"), max_num_fields=20)
-    plain = {name: value for name, value in found if re.fullmatch(r"[a-z_]{1,32}", name) and name != "token"}
-    return {name: value for name, value in plain.items() if len(value) <= _LONGEST_VALUE and value.isprintable()}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import pandas as pd
 
 from crmlib.decisions import small_cells
 from crmlib.views import layout, loyalty_data, loyalty_parts, origins, plots, texts
@@ -13,6 +14,7 @@ from crmlib.views import loyalty_words as words
 from crmlib.views.frame import Frame
 
 MEASURES = ("retained", "revenue_minor")
+_PARTS = ["promoters", "passives", "detractors"]
 CHARTS = ("time", "groups", "drivers", "balance", "weights", "calibration", "cohorts", "points", "mentions")
 
 
@@ -25,11 +27,16 @@ def panel(data: str | Path, *, language: str = "en") -> widgets.Widget:
 
 
 class Panel:
-    """The widgets of the panel; what a person chose is kept in the widgets themselves."""
+    """The widgets of the panel; what a person chose is kept in the widgets themselves.
+
+    ``revealed`` is what was loaded when somebody asked for what people wrote, and that was recorded; what the page claims
+    of its box does not count.
+    """
 
     def __init__(self, data: Path, language: str) -> None:
         self.data = data
         self.loaded: loyalty_data.Loaded | None = None
+        self.revealed: loyalty_data.Loaded | None = None
         self.frame = Frame(
             texts.later("Loyalty"),
             data=data,
@@ -88,7 +95,9 @@ class Panel:
     # ---------------------------------------------------------------- what happens
 
     def _load(self) -> None:
-        self.loaded = None
+        self.loaded = self.revealed = None
+        with self.frame.quietly():
+            self.quoted.value = False
         self.loaded = loyalty_data.load(self.data)
 
     def _asked(self, query: dict[str, str]) -> None:
@@ -112,20 +121,21 @@ class Panel:
     def _quote(self) -> None:
         """What people wrote shows when it is asked for, and who asked is on record for each customer known."""
         assert self.loaded is not None
-        if self.quoted.value:
-            if not self.frame.may("names"):
-                with self.frame.quietly():
-                    self.quoted.value = False
-            self.frame.require("names")
-            for customer in self.loaded.quotes["customer_id"].head(loyalty_parts.QUOTED).dropna().unique():
-                self.frame.looked(str(customer), action="reveal", part="mentions")
-        self._draw()
+        self.revealed = None
+        try:
+            if self.quoted.value:
+                self.frame.require("names")
+                for customer in self.loaded.quotes["customer_id"].head(loyalty_parts.QUOTED).dropna().unique():
+                    self.frame.looked(str(customer), action="reveal", part="mentions")
+                self.revealed = self.loaded
+        finally:
+            with self.frame.quietly():
+                self.quoted.value = self.revealed is not None
+            self._draw()
 
     def _export(self) -> None:
         assert self.loaded is not None
-        table = self.loaded.tables["nps"]
-        counts = [name for name in ("answers", "promoters", "passives", "detractors") if name in table]
-        table = small_cells.blank(table, counts, table["answers"].between(1, small_cells.SMALLEST - 1))
+        table = _without_few(self.loaded.tables["nps"])
         content = {"score_set_id": self.loaded.score_set.score_set_id, "table": "nps"}
         path = self.frame.take(table, name="nps", purpose="loyalty", format="csv", content=content)
         self.frame.tell(
@@ -166,7 +176,7 @@ class Panel:
         self.download.disabled = self.loaded.tables["nps"].empty
         self.weighted.layout.display = "" if self._is_weighted() else "none"
         chosen = {"survey": self.survey.value, "kind": self.kind.value, "measure": self.measure.value}
-        chosen["quoted"] = self.quoted.value and self.frame.may("names")
+        chosen["quoted"] = self.revealed is self.loaded and self.frame.may("names")
         for name, part in loyalty_parts.parts(self.say, self.loaded, weighted=self.weighted.value, **chosen).items():
             self.titles[name].value, self.notes[name].value = part.title, part.note
             if name in self.charts:
@@ -180,6 +190,15 @@ class Panel:
         assert self.loaded is not None
         survey = self.survey.value
         return bool(survey) and bool(self.loaded.over_time(survey)["weighted"].notna().any())
+
+
+def _without_few(table: pd.DataFrame) -> pd.DataFrame:
+    """Return scores without the counts that would tell of few persons, nor those that would tell these."""
+    for _, own in table.groupby(["survey", "kind"]):
+        few = small_cells.hide_list(own["answers"], total="known").reindex(table.index, fill_value=False)
+        table = small_cells.blank(table, ["answers", *_PARTS], few)
+    small = table[_PARTS].apply(lambda count: count.between(1, small_cells.SMALLEST - 1)).any(axis=1)
+    return small_cells.blank(table, _PARTS, small)
 
 
 def _fill(control: widgets.Dropdown, options: list[tuple[str, str]]) -> None:

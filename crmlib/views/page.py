@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import anywidget
 import traitlets
 
 _HERE = Path(__file__).parent
+_LONGEST_QUERY = 2_000
+_LONGEST_VALUE = 200
 
 TYPES = {"csv": "text/csv", "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 
@@ -47,3 +51,16 @@ class Page(anywidget.AnyWidget):
             self._opened(str(message.get("query", ""))[:4000])
         elif message.get("kind") == "take" and message.get("format") in TYPES:
             self._taken(str(message.get("table", ""))[:64], str(message["format"]))
+
+
+def asked_for(query: str) -> dict[str, str]:
+    """Return what the address of a page asks for; whatever is not a plain name and a short value is left out.
+
+    >>> asked_for("?audience=3&token=x&<b>=1")
+    {'audience': '3'}
+    """
+    if len(query) > _LONGEST_QUERY:
+        return {}
+    found = parse_qsl(query.removeprefix("?"), max_num_fields=20)
+    plain = {name: value for name, value in found if re.fullmatch(r"[a-z_]{1,32}", name) and name != "token"}
+    return {name: value for name, value in plain.items() if len(value) <= _LONGEST_VALUE and value.isprintable()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import plotly.graph_objects as go
 
 from crmlib.errors import DataError
 from crmlib.views import certainty, texts
+from crmlib.views.sketch import Sketch
 
 # Okabe and Ito's palette, told apart with any kind of colour vision and in print.
 BLUE, ORANGE, GREEN, PURPLE, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A8F98", "#23272F"
@@ -32,6 +34,7 @@ _BAND = "rgba(0, 114, 178, 0.15)"
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 _LONG = 46  # characters of a reason
+_WRAPPED = 40  # characters of a line of a message: the narrowest chart is 330 px wide
 
 
 def gains(
@@ -42,6 +45,18 @@ def gains(
     mark: tuple[float, float] | None = None,
     origin: str = "",
 ) -> go.Figure:
+    """Return the gains chart of ``gains_sketch``."""
+    return gains_sketch(table, language=language, product=product, mark=mark, origin=origin).figure()
+
+
+def gains_sketch(
+    table: pd.DataFrame,
+    *,
+    language: str = "en",
+    product: str = "",
+    mark: tuple[float, float] | None = None,
+    origin: str = "",
+) -> Sketch:
     """Return the gains chart: the share of all buyers among the best-scored customers.
 
     In: a table of ``metrics.gains``: share (of customers contacted), gains (share of all buyers found; 0 to 1) and, where
@@ -50,7 +65,7 @@ def gains(
     """
     say = texts.speak(language)
     table = _of_product(table, product, {"share", "gains"})
-    drawn = figure(language, say.text("Share of customers contacted"), say.text("Share of all buyers reached"))
+    drawn = sketch(language, say.text("Share of customers contacted"), say.text("Share of all buyers reached"))
     line = {"color": GREY, "dash": "dot"}
     drawn.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name=say.text("at random"), line=line, hoverinfo="skip")
     for (model, rows), color in zip(_by_model(table), PALETTE, strict=False):
@@ -89,6 +104,13 @@ def lift(table: pd.DataFrame, *, language: str = "en", product: str = "") -> go.
 def profit(
     curve: pd.DataFrame, *, currency: str, language: str = "en", cutoff: int | None = None, best: int | None = None
 ) -> go.Figure:
+    """Return the profit curve of ``profit_sketch``."""
+    return profit_sketch(curve, currency=currency, language=language, cutoff=cutoff, best=best).figure()
+
+
+def profit_sketch(
+    curve: pd.DataFrame, *, currency: str, language: str = "en", cutoff: int | None = None, best: int | None = None
+) -> Sketch:
     """Return the profit curve by number of customers contacted, with the best cut-off and the present one marked.
 
     In: a table of ``call_list.profit_curve`` (or some of its rows): contacts, profit_minor and, where known,
@@ -97,7 +119,7 @@ def profit(
     say = texts.speak(language)
     _need(curve, {"contacts", "profit_minor"})
     unit, symbol = texts.major(1, currency), say.symbol(currency)
-    drawn = figure(language, say.text("Customers contacted"), say.text("Expected profit, {unit}", unit=symbol))
+    drawn = sketch(language, say.text("Customers contacted"), say.text("Expected profit, {unit}", unit=symbol))
     contacts, earned = curve["contacts"].to_numpy(float), curve["profit_minor"].to_numpy(float) * unit
     bounded = {"profit_low_minor", "profit_high_minor"} <= set(curve)
     low, high = (curve[f"profit_{end}_minor"] * unit if bounded else None for end in ("low", "high"))
@@ -178,6 +200,11 @@ def quality(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
 
 
 def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
+    """Return the bars of ``reasons_sketch``."""
+    return reasons_sketch(table, language=language).figure()
+
+
+def reasons_sketch(table: pd.DataFrame, *, language: str = "en") -> Sketch:
     """Return what speaks for buying, as bars: the share of the listed customers who have each reason.
 
     In: reason (words), share (0 to 1); the most frequent is drawn on top.
@@ -185,7 +212,7 @@ def reasons(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     say = texts.speak(language)
     _need(table, {"reason", "share"})
     rows = table.sort_values("share")
-    drawn = figure(language, say.text("Share of the customers with this reason"), "")
+    drawn = sketch(language, say.text("Share of the customers with this reason"), "")
     notes = [_percent_note(say, value) for value in rows["share"]]
     places = list(range(len(rows)))
     _bars(drawn, rows["share"], places, notes, [BLUE] * len(rows))
@@ -209,7 +236,8 @@ def empty(message: str, *, language: str = "en") -> go.Figure:
     drawn = figure(language, "", "")
     # Placed on the paper: axes that take the place of a chart's logarithmic ones have no middle yet.
     middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
-    drawn.add_annotation(text=message, showarrow=False, font={"size": 15, "color": GREY}, **middle)
+    lines = "<br>".join(textwrap.wrap(message, _WRAPPED, break_long_words=False))
+    drawn.add_annotation(text=lines, showarrow=False, font={"size": 15, "color": GREY}, **middle)
     drawn.update_xaxes(visible=False)
     drawn.update_yaxes(visible=False)
     return drawn
@@ -217,6 +245,15 @@ def empty(message: str, *, language: str = "en") -> go.Figure:
 
 def figure(language: str, x: str, y: str) -> go.Figure:
     """Return an empty figure in the house's look, with the titles of its axes."""
+    return go.Figure(layout=_look(language, x, y))
+
+
+def sketch(language: str, x: str, y: str) -> Sketch:
+    """Return what ``figure`` does as a sketch, for a chart that follows a slider."""
+    return Sketch(_look(language, x, y))
+
+
+def _look(language: str, x: str, y: str) -> dict[str, Any]:
     axis: dict[str, Any] = {
         "gridcolor": GRID,
         "linecolor": RULE,
@@ -224,24 +261,22 @@ def figure(language: str, x: str, y: str) -> go.Figure:
         "automargin": True,
         "fixedrange": True,
     }
-    return go.Figure(
-        layout={
-            "template": "none",
-            "height": 280,
-            "margin": {"l": 12, "r": 20, "t": 34, "b": 12},
-            "font": {"family": _FONT, "size": 13, "color": INK},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "separators": texts.speak(language).separators,
-            "hovermode": "x unified",
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
-            "xaxis": {**axis, "title": {"text": x, "standoff": 8, "font": {"size": 13}}},
-            "yaxis": {**axis, "title": {"text": y, "standoff": 8, "font": {"size": 13}}},
-        }
-    )
+    return {
+        "template": "none",
+        "height": 280,
+        "margin": {"l": 12, "r": 20, "t": 34, "b": 12},
+        "font": {"family": _FONT, "size": 13, "color": INK},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "separators": texts.speak(language).separators,
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        "xaxis": {**axis, "title": {"text": x, "standoff": 8, "font": {"size": 13}}},
+        "yaxis": {**axis, "title": {"text": y, "standoff": 8, "font": {"size": 13}}},
+    }
 
 
-def _bars(drawn: go.Figure, x: pd.Series, y: Sequence[Any], notes: list[str], colors: list[str]) -> None:
+def _bars(drawn: go.Figure | Sketch, x: pd.Series, y: Sequence[Any], notes: list[str], colors: list[str]) -> None:
     drawn.add_bar(
         x=x,
         y=list(y),
@@ -249,6 +284,7 @@ def _bars(drawn: go.Figure, x: pd.Series, y: Sequence[Any], notes: list[str], co
         marker={"color": colors},
         text=notes,
         textposition="outside",
+        constraintext="none",  # as large as other words, however thin the bar
         cliponaxis=False,
         hoverinfo="skip",
         showlegend=False,
@@ -257,7 +293,7 @@ def _bars(drawn: go.Figure, x: pd.Series, y: Sequence[Any], notes: list[str], co
     drawn.update_yaxes(showgrid=False)
 
 
-def _curve(drawn: go.Figure, x: Any, y: Any, *, name: str, color: str, hover: str, error: Any = None) -> None:
+def _curve(drawn: go.Figure | Sketch, x: Any, y: Any, *, name: str, color: str, hover: str, error: Any = None) -> None:
     line = {"color": color, "width": 3, "dash": "solid" if color == BLUE else "dash"}
     drawn.add_scatter(x=x, y=y, mode="lines", name=name, line=line, hovertemplate=hover, error_y=error)
 
@@ -269,7 +305,7 @@ def _unseen(value: Any, low: Any, high: Any) -> dict[str, Any] | None:
     return {"visible": False, "array": high - value, "arrayminus": value - low, "symmetric": False}
 
 
-def _band(drawn: go.Figure, x: Any, low: Any, high: Any, *, shown: bool) -> None:
+def _band(drawn: go.Figure | Sketch, x: Any, low: Any, high: Any, *, shown: bool) -> None:
     if low is None or high is None or not shown:
         return
     edges = np.concatenate([np.asarray(x, float), np.asarray(x, float)[::-1]])
@@ -278,7 +314,7 @@ def _band(drawn: go.Figure, x: Any, low: Any, high: Any, *, shown: bool) -> None
     drawn.add_scatter(x=edges, y=bounds, hoverinfo="skip", showlegend=False, **about)
 
 
-def _mark(drawn: go.Figure, x: float, y: float, *, label: str, across: float) -> None:
+def _mark(drawn: go.Figure | Sketch, x: float, y: float, *, label: str, across: float) -> None:
     """Draw a ring, within which a star may stand, with its label where ``across`` (0 to 1) the chart there is room."""
     side = "right" if across < 0.3 else "center" if across < 0.85 else "left"
     drawn.add_scatter(

@@ -76,7 +76,9 @@ def profile(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     )
     top = max(float(table[["share", "share_all"]].max().max()), 0.01)
     figure.update_layout(height=max(200, 84 + _BAR * len(table)), bargap=0.35, hovermode="closest")
-    figure.update_xaxes(visible=False, range=[0, top * 1.6])
+    figure.update_xaxes(
+        visible=False, range=[0, top * 2.4]
+    )  # the words beside the longest bar need as much room on a tablet
     names = [plots._plain_text(one) for one in table["label"]]
     figure.update_yaxes(tickvals=places, ticktext=names, showgrid=False, zeroline=False, range=[-0.6, len(table) - 0.4])
     return certainty.told(figure, certainty.counted(say))
@@ -97,7 +99,7 @@ def channels(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
     _bars(figure, table["share"], places, [""] * len(table), [BLUE] * len(table))
     figure.add_scatter(x=table["share"].fillna(0), y=places, text=[f" {note}" for note in notes], **_BESIDE)
     figure.update_layout(height=max(200, 60 + _BAR * len(table)), bargap=0.35, margin={"t": 12})
-    figure.update_xaxes(visible=False, range=[0, 1.5])
+    figure.update_xaxes(visible=False, range=[0, 1.7])
     names = [plots._plain_text(one) for one in table["label"]]
     figure.update_yaxes(tickvals=places, ticktext=names, showgrid=False, zeroline=False, range=[-0.6, len(table) - 0.4])
     return certainty.told(figure, certainty.counted(say))

@@ -7,7 +7,7 @@ import datetime as dt
 import pandas as pd
 import plotly.graph_objects as go
 
-from crmlib.views import certainty, plots, texts
+from crmlib.views import certainty, plots, texts, tick_names
 from crmlib.views.plots import AMBER, BLUE, GREEN, GREY, INK, ORANGE, PALE, PALETTE, PURPLE, SKY, YELLOW
 
 STATES = {
@@ -46,15 +46,15 @@ def gantt(
             name=words.get(state, state),
             marker={"color": STATES.get(state, INK)},
             customdata=[
-                [_plain(name), *map(texts.speak(language).date, days)]
+                [tick_names.plain(name), *map(texts.speak(language).date, days)]
                 for name, *days in zip(own["name"], first.dt.date, last.dt.date, strict=True)
             ],
             hovertemplate="%{customdata[0]}<br>%{customdata[1]} – %{customdata[2]}<extra></extra>",
         )
     if today is not None:
         figure.add_vline(x=pd.Timestamp(today), line={"color": INK, "width": 1, "dash": "dot"})
-    names = [name if len(name) <= 34 else name[:33] + "…" for name in rows["name"]]
-    figure.update_yaxes(tickvals=list(rows.index), ticktext=[_plain(name) for name in names], showgrid=False)
+    tick_names.put(figure, "y", list(rows["name"]), longest=34)
+    figure.update_yaxes(showgrid=False)
     figure.update_xaxes(type="date", tickformat="%m.%Y" if language == "ru" else "%b %Y")
     figure.update_layout(height=max(200, 90 + _BAR * len(rows)), bargap=0.3, barmode="overlay", hovermode="closest")
     say = texts.speak(language)
@@ -109,7 +109,7 @@ def refusals(table: pd.DataFrame, *, audience: int, words: dict[str, str], langu
     figure.update_layout(barmode="stack", height=240 + 40 * len(arms), bargap=0.35, hovermode="closest")
     figure.update_layout(margin={"t": 96})
     figure.update_xaxes(range=[0, max(audience, 1)], tickformat=",d")
-    figure.update_yaxes(tickvals=list(place.values()), ticktext=[_plain(arm) for arm in arms], showgrid=False)
+    figure.update_yaxes(tickvals=list(place.values()), ticktext=[tick_names.plain(arm) for arm in arms], showgrid=False)
     return certainty.told(figure, certainty.counted(say))
 
 
@@ -140,7 +140,3 @@ def _days(figure: go.Figure, days: pd.Series, language: str) -> None:
         room = max(1.0, (7 - (last - first).days) / 2)
         figure.update_xaxes(range=[first - pd.Timedelta(days=room), last + pd.Timedelta(days=room)])
     figure.update_xaxes(type="date", tickformat="%d.%m.%y" if language == "ru" else "%d %b %y", nticks=5)
-
-
-def _plain(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

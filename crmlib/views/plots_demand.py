@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from crmlib.views import plots, texts
+from crmlib.views import plots, texts, tick_names
 from crmlib.views.plots import AMBER, BLUE, GREEN, GREY, INK, ORANGE, PURPLE
 
 _BANDS = {95: "rgba(0, 114, 178, 0.12)", 80: "rgba(0, 114, 178, 0.22)"}
@@ -43,14 +43,15 @@ def path(
     _ahead(drawn, history, forecast, say)
     for number, (source, rows) in enumerate(plans.groupby("source", sort=True) if len(plans) else ()):
         marker = {"color": PURPLE, "size": 9, "symbol": ("triangle-up", "triangle-down", "cross")[number % 3]}
-        name = say.text("plan: {source}", source=_plain(str(source)))
+        name = say.text("plan: {source}", source=tick_names.plain(str(source)))
         drawn.add_scatter(
             x=rows["period"], y=rows["quantity"], mode="markers", name=name, marker=marker, hovertemplate="%{y:,.0f}"
         )
     if len(overrides):
         marker = {"color": GREEN, "size": 12, "symbol": "star"}
         told = [
-            f"{_plain(who)}: {_plain(why)}" for who, why in zip(overrides["made_by"], overrides["reason"], strict=True)
+            f"{tick_names.plain(who)}: {tick_names.plain(why)}"
+            for who, why in zip(overrides["made_by"], overrides["reason"], strict=True)
         ]
         drawn.add_scatter(
             x=overrides["period"],
@@ -101,11 +102,12 @@ def value_added(table: pd.DataFrame, *, names: Mapping[str, str], language: str 
     say = texts.speak(language)
     drawn = plots.figure(language, say.text("Error (WAPE)"), "")
     rows = table.iloc[::-1]
+    labels = [names.get(step, step) for step in rows["step"]]
     notes = [_change(say, wape, change) for wape, change in zip(rows["wape"], rows["change"], strict=True)]
     colors = [GREY if pd.isna(change) else BLUE if change <= 0 else ORANGE for change in rows["change"]]
     drawn.add_bar(
         x=rows["wape"],
-        y=[_plain(_short(names.get(step, step))) for step in rows["step"]],
+        y=[tick_names.plain(label) for label in labels],
         orientation="h",
         marker={"color": colors},
         text=notes,
@@ -117,7 +119,7 @@ def value_added(table: pd.DataFrame, *, names: Mapping[str, str], language: str 
     top = float(rows["wape"].max()) if len(rows) else 1.0
     drawn.update_layout(height=max(190, 80 + _ROW * len(rows)), hovermode=False, bargap=0.35, margin={"t": 8})
     drawn.update_xaxes(tickformat=".0%", range=[0, 1.55 * max(top, 0.01)], nticks=4)
-    drawn.update_yaxes(showgrid=False)
+    drawn.update_yaxes(showgrid=False, labelalias=tick_names.alias(labels, longest=_LONG))
     return drawn
 
 
@@ -141,21 +143,13 @@ def plans(table: pd.DataFrame, *, language: str = "en") -> go.Figure:
         hovertemplate="%{x:+.0%}<br>%{customdata}<extra></extra>",
         showlegend=False,
     )
-    labels = [
-        f"{_plain(_short(str(source)))}<br>" + say.text("weight {share}", share=say.percent(weight, 0))
-        for source, weight in zip(rows["source"], rows["weight"], strict=True)
-    ]
+    weights = [say.text("weight {share}", share=say.percent(weight, 0)) for weight in rows["weight"]]
+    tick_names.put(drawn, "y", list(rows["source"].astype(str)), longest=_LONG, under=weights)
     drawn.add_vline(x=0, line={"color": GREY, "width": 1})
     drawn.update_layout(height=90 + 46 * max(len(rows), 2), hovermode="closest", margin={"t": 8})
     least, most = min(-0.02, float(rows["bias_low"].min())), max(0.02, float(rows["bias_high"].max()))
     drawn.update_xaxes(tickformat="+.0%", range=[least - 0.1 * (most - least), most + 0.1 * (most - least)], nticks=5)
-    drawn.update_yaxes(
-        tickvals=list(range(len(rows))),
-        ticktext=labels,
-        range=[-0.6, max(len(rows), 1) - 0.4],
-        showgrid=False,
-        zeroline=False,
-    )
+    drawn.update_yaxes(range=[-0.6, max(len(rows), 1) - 0.4], showgrid=False, zeroline=False)
     return drawn
 
 
@@ -184,13 +178,11 @@ def hierarchy(table: pd.DataFrame, *, names: Mapping[str, str], language: str = 
         marker={"color": colors, "size": 11},
         hovertemplate="%{x:.1%}",
     )
-    labels = [_plain(_short(names.get(level, level))) for level in rows["level"]]
+    tick_names.put(drawn, "y", [names.get(level, level) for level in rows["level"]], longest=_LONG)
     top = float(rows[["before", "after"]].max().max()) if len(rows) else 1.0
     drawn.update_layout(height=100 + _ROW * max(len(rows), 2), hovermode="closest")
     drawn.update_xaxes(tickformat=".0%", range=[0, 1.1 * max(top, 0.01)], nticks=5)
-    drawn.update_yaxes(
-        tickvals=places, ticktext=labels, range=[-0.6, max(len(rows), 1) - 0.4], showgrid=False, zeroline=False
-    )
+    drawn.update_yaxes(range=[-0.6, max(len(rows), 1) - 0.4], showgrid=False, zeroline=False)
     return drawn
 
 
@@ -339,11 +331,3 @@ def _day_format(language: str, *tables: pd.DataFrame) -> str:
 
 def _never_negative(history: pd.DataFrame) -> bool:
     return history.empty or bool((history["quantity"].dropna() >= 0).all())
-
-
-def _short(words: str) -> str:
-    return words if len(words) <= _LONG else f"{words[: _LONG - 2]}…"
-
-
-def _plain(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from crmlib.views import certainty, plots, texts
+from crmlib.views import certainty, plots, texts, tick_names
 from crmlib.views.plots import BLUE, GREEN, GREY, INK, ORANGE, PALE, PALE_BLUES
 
 _MONTHS = 24
@@ -95,7 +95,8 @@ def balance(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "e
     say = texts.speak(language)
     drawn = plots.figure(language, "", "")
     rows = table.assign(size=table["before"].abs()).sort_values("size").tail(8)
-    places = [_plain(_short(names.get(name, name))) for name in rows["feature"]]
+    labels = [names.get(name, name) for name in rows["feature"]]
+    places = [tick_names.plain(label) for label in labels]
     for column, name, color, symbol in (
         ("before", say.text("as answered"), BLUE, "circle"),
         ("after", say.text("weighted"), ORANGE, "diamond"),
@@ -106,7 +107,7 @@ def balance(table: pd.DataFrame, *, names: Mapping[str, str], language: str = "e
     drawn.add_vrect(x0=-0.1, x1=0.1, fillcolor="rgba(138, 143, 152, 0.15)", line_width=0)
     drawn.update_layout(height=120 + _ROW * max(len(rows), 2), hovermode="closest")
     drawn.update_xaxes(tickformat="+.1f", nticks=4, tickangle=0)
-    drawn.update_yaxes(type="category", showgrid=True)
+    drawn.update_yaxes(type="category", showgrid=True, labelalias=tick_names.alias(labels, longest=_LONG))
     why = say.text("the customers who answered are compared with all customers themselves, not with a sample of them.")
     return certainty.told(drawn, certainty.none(say, why))
 
@@ -329,7 +330,7 @@ def _points(drawn: go.Figure, rows: pd.DataFrame, *, name: str, color: str, say:
 def _rows(drawn: go.Figure, rows: pd.DataFrame, say: texts.Language, *, digits: int = 0) -> None:
     """Draw a row for each line of the table: a dot with its interval: name, value, low, high, note, color."""
     words = _told(rows, say, digits)
-    hover = [f"{_plain(name)}<br>{told}" for name, told in zip(rows["name"], words, strict=True)]
+    hover = [f"{tick_names.plain(name)}<br>{told}" for name, told in zip(rows["name"], words, strict=True)]
     rows = rows.assign(place=range(len(rows)), hover=hover)
     for color, own in rows.groupby("color", sort=False):
         drawn.add_scatter(
@@ -343,11 +344,11 @@ def _rows(drawn: go.Figure, rows: pd.DataFrame, say: texts.Language, *, digits: 
             showlegend=False,
         )
     drawn.update_layout(height=max(200, 90 + _ROW * max(len(rows), 2)), hovermode="closest", margin={"t": 12})
-    labels = [_plain(_short(name)) for name in rows["name"]]
+    tick_names.put(drawn, "y", list(rows["name"]), longest=_LONG)
     least, most = min(0.0, float(rows["low"].min())), max(0.0, float(rows["high"].max()))
     drawn.update_xaxes(range=[least - 0.04 * (most - least), most + 0.04 * (most - least)])
     edges = [-0.6, max(len(rows), 1) - 0.4]
-    drawn.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels, range=edges, showgrid=False, zeroline=False)
+    drawn.update_yaxes(range=edges, showgrid=False, zeroline=False)
 
 
 def _told(rows: pd.DataFrame, say: texts.Language, digits: int) -> list[str]:
@@ -369,11 +370,3 @@ def _error(rows: pd.DataFrame, value: str, color: str) -> dict[str, Any]:
         "width": 5,
         "color": color,
     }
-
-
-def _short(words: str) -> str:
-    return words if len(words) <= _LONG else f"{words[: _LONG - 2]}…"
-
-
-def _plain(words: str) -> str:
-    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from crmlib.views import plots, texts
+from crmlib.views import plots, texts, tick_names
 
+_LONG = 30  # characters of a name
 _MOST_LIFT = 2.5  # doublings at the ends of the scale: some six times as often
 
 
@@ -73,7 +74,7 @@ def heat_map(
         ygap=2,
         hoverongaps=True,
     )
-    _axes(figure, [name for _, name in escaped(rows)], [name for _, name in escaped(columns)])
+    _axes(figure, [name for _, name in rows], [name for _, name in columns])
     if chosen and chosen[0] in codes[0] and chosen[1] in codes[1]:
         y, x = codes[0].index(chosen[0]), codes[1].index(chosen[1])
         line = {"color": plots.ORANGE, "width": 3}
@@ -83,9 +84,9 @@ def heat_map(
 
 def _axes(figure: go.Figure, rows: list[str], columns: list[str]) -> None:
     shown = {"showgrid": False, "zeroline": False, "showline": False, "ticks": ""}
+    tick_names.put(figure, "x", columns, longest=_LONG)
+    tick_names.put(figure, "y", rows, longest=_LONG)
     figure.update_xaxes(
-        tickvals=list(range(len(columns))),
-        ticktext=columns,
         tickangle=-50,
         side="top",
         range=[-0.5, len(columns) - 0.5],
@@ -93,8 +94,6 @@ def _axes(figure: go.Figure, rows: list[str], columns: list[str]) -> None:
         **shown,
     )
     figure.update_yaxes(
-        tickvals=list(range(len(rows))),
-        ticktext=[_short(name) for name in rows],
         range=[len(rows) - 0.5, -0.5],
         tickfont={"size": 12},
         **shown,
@@ -127,8 +126,4 @@ def _shades(values: np.ndarray, measure: str) -> tuple[np.ndarray, list[list[Any
 
 def escaped(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return codes and names, the names so that plotly shows them as they are."""
-    return [(code, name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")) for code, name in names]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 30 else f"{name[:28]}…"
+    return [(code, tick_names.plain(name)) for code, name in names]

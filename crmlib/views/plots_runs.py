@@ -43,7 +43,8 @@ def timeline(board: Board, *, days: int, language: str = "en") -> go.Figure:
     span = dt.timedelta(days=days)
     first, last = board.now - span, max([board.now, *soon["next_due"].dt.to_pydatetime()]) + 0.03 * span
     drawn.add_vline(x=board.now, line={"color": GREY, "dash": "dot", "width": 1})
-    drawn.update_xaxes(type="date", range=[first, last])
+    formats = {"tickformat": "%d.%m<br>%H:%M" if days <= 2 else "%d.%m"} if say.code == "ru" else {}
+    drawn.update_xaxes(type="date", range=[first, last], **formats)
     drawn.update_yaxes(categoryorder="array", categoryarray=jobs[::-1], range=[-0.6, len(jobs) - 0.4], showgrid=True)
     drawn.update_layout(height=110 + _ROW_PX * len(jobs), hovermode="closest")
     return certainty.told(drawn, certainty.counted(say))

@@ -139,6 +139,14 @@ def choose(targeting: Targeting, product_id: str, channel: str | None) -> Choice
     return targeting_prepared.opened(file)
 
 
+def prepare(data: Path) -> int:
+    """Count every product's list by the channel that earns most, so that pages open at once; return how many there are."""
+    loaded = load(data)
+    for product in loaded.products["product_id"]:
+        choose(loaded, product, None)
+    return len(loaded.products)
+
+
 def _prepare(targeting: Targeting, file: Path, product_id: str, channel: str | None) -> None:
     columns = ["customer_id", "product_id", "score", "low", "high"]
     scores = _parquet(targeting.scores_file, columns=columns, filters=[("product_id", "==", product_id)])

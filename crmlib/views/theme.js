@@ -98,7 +98,8 @@ window.crmTheme ??= (() => {
     const [light, a, b] = toLab(...found);
     const turned = between(0.93 - (light - 0.25) * 0.92, 0.24, 0.95);
     if (Math.hypot(a, b) < 0.045) return written(turned, 0.6 * a, 0.6 * b, found[3]);
-    return written(scale ? turned : between(0.7 + 0.64 * (light - 0.55), 0.62, 0.9), a, b, found[3]);
+    // The far end of a scale stays so dark that the white numbers in its cells have a contrast of 4.5.
+    return written(scale ? 0.24 + 0.62 * (turned - 0.24) : between(0.7 + 0.64 * (light - 0.55), 0.62, 0.9), a, b, found[3]);
   }
 
   function recolored(value, name, scale) {
