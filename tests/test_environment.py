@@ -19,7 +19,12 @@ CONDA_NAMES = {  # PyPI name: conda-forge name, where they differ
     "duckdb": "python-duckdb",
     "playwright": "playwright-python",
 }
-FROM_PYPI = {"axe-playwright-python", "duckdb-sqlalchemy", "xgboost-cpu", "xgboost"}  # see the comments in environment.yml
+FROM_PYPI = {
+    "axe-playwright-python",
+    "duckdb-sqlalchemy",
+    "xgboost-cpu",
+    "xgboost",
+}  # see the comments in environment.yml
 LOCKS = {"requirements.lock": ["build"], "requirements-dev.lock": ["build", "dev", "postgres"]}
 
 
@@ -59,7 +64,7 @@ def test_the_pip_section_holds_what_conda_lacks_and_the_project() -> None:
     _, pip = conda_sections()
     assert pip.count("-e .") == 1
     found = {one.name: one for one in map(Requirement, (line for line in pip if line != "-e ."))}
-    wanted = {one.name: one for one in requirements([]) if one.name in FROM_PYPI}
+    wanted = {one.name: one for one in requirements(["dev"]) if one.name in FROM_PYPI}
     assert set(found) == set(wanted) == FROM_PYPI
     for name, one in wanted.items():
         assert (sorted_spec(found[name]), str(found[name].marker)) == (sorted_spec(one), str(one.marker))
