@@ -244,3 +244,26 @@ asyncio.run(main())
 
 def test_the_socket_is_for_this_user_alone(parent: warm.Parent) -> None:
     assert parent.folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_forked_kernel_gives_a_page_all_its_widgets_at_once(parent: warm.Parent) -> None:
+    async def main() -> list[dict[str, Any]]:
+        async with kernel() as (started, run):
+            await run("import ipywidgets; slider = ipywidgets.IntSlider(value=17)")
+            client = started.client()
+            client.start_channels()
+            answers = []
+            opening = {"comm_id": "c1", "target_name": "jupyter.widget.control", "data": {}}
+            asking = {"comm_id": "c1", "data": {"method": "request_states"}}
+            first = client.session.msg("comm_open", opening, metadata={"version": "1.0.0"})
+            for message in (first, client.session.msg("comm_msg", asking)):
+                client.shell_channel.send(message)
+            while not answers:
+                heard = await client.get_iopub_msg(timeout=30)
+                if heard["msg_type"] == "comm_msg":
+                    answers.append(heard["content"]["data"])
+            client.stop_channels()
+            return answers
+
+    states = asyncio.run(main())[0]["states"].values()
+    assert [one["state"]["value"] for one in states if one["model_name"] == "IntSliderModel"] == [17]

@@ -58,7 +58,8 @@ class Panel:
         self.again = widgets.Button(icon="")
         self.refresh, self.show, self.take = widgets.Button(), widgets.Button(button_style="primary"), widgets.Button()
         self.again.add_class("crm-needs-change")
-        self.take.add_class("crm-needs-export")
+        self.take.add_class("crm-needs-export").add_class("crm-needs-names")
+        self.show.add_class("crm-needs-names")
         self.report = ReportView()
         self.days.observe(self.frame.guarded(self._read_again), "value")
         self.job.observe(self.frame.guarded(self._draw), "value")
@@ -124,12 +125,14 @@ class Panel:
         return None if index == "" or self.listed.empty else dict(self.listed.loc[index])
 
     def _show(self) -> None:
+        self.frame.require("names")  # a notebook may have shown anything
         file, row = self._report()
         self._recorded("look", file)
         self.report.show(file, title=self.say.text("Report of {job}", job=row["job"]))
 
     def _take(self) -> None:
         self.frame.require("export")
+        self.frame.require("names")
         file, _ = self._report()
         self._recorded("export", file)
         self.report.save(file)
