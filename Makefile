@@ -57,7 +57,7 @@ system:         ## install the Debian packages the fullest tests want (root)
 kills: setup-dev ## a thousand SIGKILLs of schedulers and their workers
 	CRM_KILLS=1000 $(BIN)/pytest tests/test_schedule_kills.py
 
-bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders
+bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, people, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders
 	$(BIN)/python benchmarks/bench_sample.py
 	$(BIN)/python benchmarks/bench_load.py
 	$(BIN)/python benchmarks/bench_features.py --pandas
@@ -65,6 +65,7 @@ bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard,
 	$(BIN)/python benchmarks/bench_propensity.py --sample benchmarks/results/bank
 	if [ -n "$$CRM_REAL_DATA" ]; then $(BIN)/python benchmarks/bench_propensity.py --bank-marketing; fi
 	$(BIN)/python benchmarks/bench_dashboard.py
+	$(BIN)/python benchmarks/bench_people.py
 	$(BIN)/python benchmarks/bench_audiences.py
 	$(BIN)/python benchmarks/bench_offers.py
 	$(BIN)/python benchmarks/bench_desk.py

@@ -1,7 +1,7 @@
 """How long a person waits: opening the dashboard against a page with one label, and moving a slider.
 
 Run: python benchmarks/bench_dashboard.py [--customers 1000000] [--rounds 7] [--moves 60]. Needs chromium (make system).
-Prints medians of both pages opened in turn, each the same way. Warm: made ready in advance, returning browser. Cold: the
+Prints medians of both pages opened in turn, each the same way; the slider on the dashboard and on a page of six charts. Warm: made ready in advance, returning browser. Cold: the
 kernel starts for this visit, browser without a cache. Targets: 1.3 and 2 times the label page; slider p95 150 ms.
 """
 
@@ -29,6 +29,31 @@ from crmlib.views import targeting
 TARGETS = {"warm": 1.3, "cold": 2.0}
 TARGET_MS = 150
 LABEL = "import ipywidgets\nipywidgets.Label('hello')"
+SIX = """
+import os, pathlib
+import ipywidgets, pandas as pd
+from crmlib.views import layout, plots, targeting, texts
+from crmlib.views.chart import Chart
+from crmlib.views.frame import CSS
+found = targeting.load(pathlib.Path(os.environ["CRM_DATA"]))
+choices = [targeting.choose(found, product, None) for product in found.products["product_id"][:2]]
+charts = [Chart(plots.empty("")) for _ in range(6)]
+slider = ipywidgets.IntSlider(value=1000, min=1, max=min(len(one.ranked) for one in choices))
+def draw(_change=None):
+    n = int(slider.value)
+    for place, one in enumerate(choices):
+        curve, at = targeting.thinned(one.curve, n, one.best), one.curve.iloc[n]
+        point = (n / one.customers, float(at["expected_buyers"] / one.buyers))
+        names = [texts.reason_kind(kind, products=found.names) for kind in one.kinds]
+        shares = pd.DataFrame({"reason": names, "share": one.counts(n) / max(1, int(one.explained[n]))})
+        gains = found.gains[found.gains["product_id"] == found.gains["product_id"].iloc[0]]
+        charts[3 * place].update(plots.gains_sketch(gains, mark=point))
+        charts[3 * place + 1].update(plots.profit_sketch(curve, currency="EUR", cutoff=n, best=one.best))
+        charts[3 * place + 2].update(plots.reasons_sketch(shares))
+slider.observe(draw, "value")
+draw()
+ipywidgets.VBox([ipywidgets.HTML(CSS), layout.controls((ipywidgets.Label("n"), slider)), layout.charts(*charts)])
+"""
 SHOWN = {"label": "() => document.body.innerText.includes('hello')", "campaign_targeting": browser.DRAWN}
 WARM_UP_MS = 12_000  # between two pages: the server makes the next kernel ready meanwhile
 
@@ -51,6 +76,7 @@ def main() -> int:
         targeting.prepare(data)  # as the scoring job does
         label = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LABEL)])
         nbformat.write(label, dashboards / "label.ipynb")
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SIX)]), dashboards / "six.ipynb")
         real = browser.DASHBOARDS / "campaign_targeting.ipynb"
         (dashboards / real.name).write_bytes(real.read_bytes())
         with (
@@ -59,6 +85,13 @@ def main() -> int:
         ):
             warm, moves = measure_warm(chromium, port, token, rounds=given.rounds, moves=given.moves)
             cold = measure_cold(chromium, port, token, rounds=given.rounds)
+            context = chromium.new_context(viewport={"width": 1366, "height": 768})
+            page = context.new_page()
+            page.set_default_timeout(browser.PATIENCE_MS)
+            page.goto(serve.url(port, token, "six"))
+            page.wait_for_function(browser.DRAWN, arg=6)
+            page.wait_for_timeout(WARM_UP_MS)
+            six = [move(page) for _ in range(given.moves + 3)][3:]
     missed = False
     for kind, seconds in (("warm", warm), ("cold", cold)):
         for page, found in seconds.items():
@@ -67,9 +100,11 @@ def main() -> int:
         ratio = statistics.median(seconds["campaign_targeting"]) / statistics.median(seconds["label"])
         print(f"{kind} {'ratio':<20} {ratio:.2f}  (target: at most {TARGETS[kind]})")
         missed |= ratio > TARGETS[kind]
-    middle, late = np.quantile(np.array(moves) * 1000, [0.5, 0.95])
-    print(f"slider to all charts redrawn: median {middle:.0f} ms, p95 {late:.0f} ms  (target: p95 {TARGET_MS} ms)")
-    return 1 if missed or late > TARGET_MS else 0
+    for charts, taken in (("three", moves), ("six", six)):
+        middle, late = np.quantile(np.array(taken) * 1000, [0.5, 0.95])
+        print(f"slider to all {charts} charts: median {middle:.0f} ms, p95 {late:.0f} ms  (target: p95 {TARGET_MS} ms)")
+        missed |= charts == "six" and late > TARGET_MS
+    return int(missed)
 
 
 def measure_warm(

@@ -201,7 +201,7 @@ def test_a_bank_forecasts_contracts_by_month(tmp_path: Path) -> None:
     assert december.index.min() in (pd.Timestamp("2025-12-01"), pd.Timestamp("2026-01-01"))
     panel = demand.Panel(tmp_path, "en")
     assert panel.frame._trouble.value == "" and "Contracts a month" in panel.charts["path"].spec
-    assert "plans: found 0 plans or outside forecasts" in panel.notes["plans"].value
+    assert "No plans or outside forecasts could be used. Found 0, needed 1." in panel.notes["plans"].value
 
 
 def test_too_short_a_history_gets_a_simpler_method_and_its_reason(tmp_path: Path) -> None:

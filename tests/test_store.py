@@ -104,12 +104,25 @@ def test_sqlite_is_set_up_to_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_one_engine_per_store_and_a_new_one_when_the_store_was_taken_away(tmp_path: Path) -> None:
+    begin(tmp_path)
     first = session.engine(tmp_path)
     assert session.engine(tmp_path) is first
-    begin(tmp_path)
     for file in tmp_path.glob("store.sqlite*"):
         file.unlink()
     assert ledger.runs(tmp_path).empty
+    assert session.engine(tmp_path) is not first
+
+
+def test_a_store_that_took_the_place_of_another_is_the_one_that_is_read(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    begin(other)
+    begin(other)
+    assert ledger.runs(tmp_path).empty
+    session.engine(other).dispose()
+    for file in tmp_path.glob("store.sqlite*"):
+        file.unlink()
+    (other / "store.sqlite").rename(tmp_path / "store.sqlite")  # before anybody here looks
+    assert len(ledger.runs(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(

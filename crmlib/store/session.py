@@ -37,10 +37,10 @@ def engine(data: Path) -> sa.Engine:
     Raises EnvironmentFault for a store that cannot be opened, is damaged or was written by a newer release.
     """
     url = sa.make_url(paths.store_url(data))
-    file = _file(url)
-    if file is not None and not file.exists():
+    which = _inode(_file(url))
+    if which is None:
         _engine.cache_clear()  # the store this process knew was taken away, and with it its migrations
-    return _engine(url, os.getpid())
+    return _engine(url, os.getpid(), which)
 
 
 def session(data: Path) -> Session:
@@ -49,8 +49,9 @@ def session(data: Path) -> Session:
 
 
 @functools.lru_cache(maxsize=8)
-def _engine(url: sa.URL, _process: int) -> sa.Engine:
-    # The process is part of the key because a connection must not be shared with a forked child.
+def _engine(url: sa.URL, _process: int, _which: int | None) -> sa.Engine:
+    # The process is part of the key because a connection must not be shared with a forked child, the file because
+    # another store may have taken the place of the one this process knew, and must then be read instead.
     made = sa.create_engine(url)
     with _faults(url):
         file = _file(url)
@@ -65,6 +66,14 @@ def _engine(url: sa.URL, _process: int) -> sa.Engine:
 
 def _file(url: sa.URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def _inode(file: Path | None) -> int | None:
+    """Return what tells a file from another one that takes its place; None where there is no file."""
+    try:
+        return file.stat().st_ino if file is not None else 0
+    except OSError:
+        return None
 
 
 def _revision(made: sa.Engine) -> str | None:
