@@ -37,10 +37,11 @@ def engine(data: Path) -> sa.Engine:
     Raises EnvironmentFault for a store that cannot be opened, is damaged or was written by a newer release.
     """
     url = sa.make_url(paths.store_url(data))
-    which = _inode(_file(url))
-    if which is None:
-        _engine.cache_clear()  # the store this process knew was taken away, and with it its migrations
-    return _engine(url, os.getpid(), which)
+    made, inode = _engine(url, os.getpid())
+    if _inode(url) == inode:
+        return made
+    _engine.cache_clear()  # the store this process knew was taken away, perhaps replaced, and with it its migrations
+    return _engine(url, os.getpid())[0]
 
 
 def session(data: Path) -> Session:
@@ -49,9 +50,8 @@ def session(data: Path) -> Session:
 
 
 @functools.lru_cache(maxsize=8)
-def _engine(url: sa.URL, _process: int, _which: int | None) -> sa.Engine:
-    # The process is part of the key because a connection must not be shared with a forked child, the file because
-    # another store may have taken the place of the one this process knew, and must then be read instead.
+def _engine(url: sa.URL, _process: int) -> tuple[sa.Engine, int | None]:
+    # The process is part of the key because a connection must not be shared with a forked child.
     made = sa.create_engine(url)
     with _faults(url):
         file = _file(url)
@@ -61,17 +61,18 @@ def _engine(url: sa.URL, _process: int, _which: int | None) -> sa.Engine:
         if _revision(made) != HEAD:
             _migrate(url)
     fence.guard(made)
-    return made
+    return made, _inode(url)
 
 
 def _file(url: sa.URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def _inode(file: Path | None) -> int | None:
-    """Return what tells a file from another one that takes its place; None where there is no file."""
+def _inode(url: sa.URL) -> int | None:
+    """Return what tells a store's file from another one that takes its place; None where there is no file."""
+    file = _file(url)
     try:
-        return file.stat().st_ino if file is not None else 0
+        return None if file is None else file.stat().st_ino
     except OSError:
         return None
 
