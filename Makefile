@@ -52,7 +52,7 @@ unit: setup-dev ## tests with coverage
 
 system:         ## install the Debian packages the fullest tests want (root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql fonts-dejavu-core
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql default-jre-headless fonts-dejavu-core
 
 kills: setup-dev ## a thousand SIGKILLs of schedulers and their workers
 	CRM_KILLS=1000 $(BIN)/pytest tests/test_schedule_kills.py

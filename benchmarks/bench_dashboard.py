@@ -54,7 +54,12 @@ slider.observe(draw, "value")
 draw()
 ipywidgets.VBox([ipywidgets.HTML(CSS), layout.controls((ipywidgets.Label("n"), slider)), layout.charts(*charts)])
 """
-SHOWN = {"label": "() => document.body.innerText.includes('hello')", "campaign_targeting": browser.DRAWN}
+UNCOVERED = "!document.querySelector('#crm-loading') && "
+SHOWN = {
+    "label": f"() => {UNCOVERED}document.body.innerText.includes('hello')",
+    "campaign_targeting": browser.DRAWN.replace("n => ", f"n => {UNCOVERED}"),
+}
+"""When a page shows all it has, and nothing that asks for patience."""
 WARM_UP_MS = 12_000  # between two pages: the server makes the next kernel ready meanwhile
 
 

@@ -25,7 +25,7 @@ FROM_PYPI = {
     "xgboost-cpu",
     "xgboost",
 }  # see the comments in environment.yml
-LOCKS = {"requirements.lock": ["build"], "requirements-dev.lock": ["build", "dev", "postgres"]}
+LOCKS = {"requirements.lock": ["build"], "requirements-dev.lock": ["build", "dask", "dev", "postgres", "spark"]}
 
 
 def requirements(extras: list[str]) -> list[Requirement]:

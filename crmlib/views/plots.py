@@ -260,6 +260,7 @@ def _look(language: str, x: str, y: str) -> dict[str, Any]:
         "zerolinecolor": RULE,
         "automargin": True,
         "fixedrange": True,
+        "ticklabeloverflow": "allow",  # nothing overflows, for margins make room; to look would take a tenth of a redraw
     }
     return {
         "template": "none",

@@ -115,16 +115,21 @@ window.crmTheme ??= (() => {
     return Object.fromEntries(entries);
   }
 
-  function figure({ data, layout }) {
+  // Asked once a theme: between two charts it would make the browser lay out the page it is about to change again.
+  let asked = null;
+
+  function hoverColors() {
+    if (asked?.theme === root.dataset.theme) return asked.colors;
     const style = getComputedStyle(root);
     const variable = (name) => style.getPropertyValue(`--crm-${name}`).trim() || undefined;
+    const colors = { bgcolor: variable("card"), bordercolor: variable("line-strong"), font: { color: variable("ink") } };
+    if (colors.bgcolor) asked = { theme: root.dataset.theme, colors }; // else the style sheet has not come yet
+    return colors;
+  }
+
+  function figure({ data, layout }) {
     const turned = root.dataset.theme === "dark" ? { data: recolored(data), layout: recolored(layout) } : { data, layout };
-    const hoverlabel = {
-      bgcolor: variable("card"),
-      bordercolor: variable("line-strong"),
-      font: { color: variable("ink") },
-      ...turned.layout.hoverlabel,
-    };
+    const hoverlabel = { ...hoverColors(), ...turned.layout.hoverlabel };
     return { data: turned.data, layout: { ...turned.layout, hoverlabel } };
   }
 

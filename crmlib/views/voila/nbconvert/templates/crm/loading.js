@@ -27,8 +27,9 @@ window.crmLoading = (() => {
     const cells = document.getElementById("rendered_cells");
     if (!cells || cells.style.display === "none") return false;
     if (document.querySelector(".crm-panel h1, .crm-failed")) return true;
-    if (widgets && !cells.querySelector(".jupyter-widgets")) return false; // only the words of their code are there
-    // A dashboard of one's own may have no panel: something on its page is enough once the scripts are there.
+    // A page of one's own may have no panel: any of its widgets is enough, before which only the words of their code
+    // are there; without widgets, something on the page once the scripts are there.
+    if (widgets) return Boolean(cells.querySelector(".jupyter-widgets"));
     return window.crmDrawn === true && [...cells.querySelectorAll(".jp-OutputArea-output")].some((one) => one.offsetHeight > 20);
   }
 
