@@ -127,13 +127,13 @@ class Start:
             "runs": (say.text("What ran lately"), ""),
             "dashboards": (
                 say.text("Dashboards"),
-                say.text("A click on a title opens the notebook and runs it."),
+                say.text("A click on a title opens the notebook, which shows the dashboard as on its page."),
             ),
         }
         for name, (title, note) in heads.items():
             self.titles[name].value = layout.title(title, note)
         self.lists["books"].value = words.books(say, self.work, self.history)
-        self.lists["dashboards"].value = words.dashboards(say, self.work)
+        self.lists["dashboards"].value = words.dashboards(self.work)
         none = f"<p>{say.text('Nothing ran yet.')}</p>"
         self.lists["runs"].value = none if self.history.empty else words.runs(say, self.work, self.history)
         self._show_run()

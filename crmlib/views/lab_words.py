@@ -22,19 +22,18 @@ SHOWN = 15
 _LONGEST = 160
 
 
-def opens(path: str, words: str, *, factory: str = "") -> Html:
+def opens(path: str, words: str) -> Html:
     """Return a link that opens a file of the project in a tab of JupyterLab, elsewhere in a new page.
 
     >>> opens("notebooks/a.ipynb", "A")
     '<a class="crm-link" href="/lab/tree/notebooks/a.ipynb" target="_blank" data-commandlinker-command="docmanager:open" data-commandlinker-args="{&quot;path&quot;: &quot;notebooks/a.ipynb&quot;}">A</a>'
     """
-    asked = {"path": path, **({"factory": factory} if factory else {})}
     attributes = {
         "class": "crm-link",
         "href": f"/lab/tree/{quote(path)}",
         "target": "_blank",
         "data-commandlinker-command": "docmanager:open",
-        "data-commandlinker-args": json.dumps(asked),
+        "data-commandlinker-args": json.dumps({"path": path}),
     }
     given = " ".join(f'{name}="{html.escape(value)}"' for name, value in attributes.items())
     return Html(f"<a {given}>{html.escape(words)}</a>")
@@ -137,11 +136,10 @@ def runs(say: texts.Language, work: Work, history: pd.DataFrame) -> str:
     return layout.table(heads, rows)
 
 
-def dashboards(say: texts.Language, work: Work) -> str:
-    """Return the HTML of a card for each dashboard: its notebook, and its page as a marketer sees it."""
+def dashboards(work: Work) -> str:
+    """Return the HTML of a card for each dashboard, whose notebook shows the page as a marketer sees it."""
     cards = "".join(
-        f'<li class="crm-book">{opens(one.path, one.title)}<span>{html.escape(one.question)}</span>'
-        f'<span class="crm-last">{opens(one.path, say.text("Preview as a dashboard"), factory="Voila Preview")}</span></li>'
+        f'<li class="crm-book">{opens(one.path, one.title)}<span>{html.escape(one.question)}</span></li>'
         for one in work.dashboards
     )
     return f'<ul class="crm-books">{cards}</ul>'
