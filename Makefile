@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
 SHELL := /bin/sh
 
-.PHONY: help demo test setup setup-dev system lint types unit kills bench lab dashboards doctor lock docs screenshots clean
+.PHONY: help demo test setup setup-dev system lint types unit kills faults fuzz sequences million bench lab dashboards doctor lock docs screenshots clean
 
 help:           ## say what the targets do
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/ —/'
@@ -54,13 +54,31 @@ system:         ## install the Debian packages the fullest tests want (root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql default-jre-headless fonts-dejavu-core
 
-kills: setup-dev ## a thousand SIGKILLs of schedulers and their workers
-	CRM_KILLS=1000 $(BIN)/pytest tests/test_schedule_kills.py
+kills: setup-dev ## a thousand SIGKILLs of schedulers and their workers, and a thousand of jobs at every step
+	CRM_KILLS=1000 $(BIN)/pytest tests/test_schedule_kills.py tests/test_kills_jobs.py
 
-bench: setup-dev ## measure: sample bank, load, features, propensity, dashboard, people, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders
+faults: setup-dev ## a full disk, failing writes, lost connections and lost power at every step
+	CRM_LONG=1 $(BIN)/pytest tests/test_faults.py tests/test_power_loss.py tests/test_dropped_connections.py
+
+fuzz: setup-dev ## a million malformed rows, then ten minutes of coverage-guided fuzzing (Linux)
+	CRM_LONG=1 $(BIN)/pytest -s tests/test_load_fuzz.py
+	$(UV) pip install --quiet --target benchmarks/results/atheris atheris==3.0.0
+	mkdir -p benchmarks/results/fuzz/corpus
+	PYTHONPATH=benchmarks/results/atheris $(BIN)/python tests/fuzz/reader.py -max_total_time=600 -max_len=4096 -artifact_prefix=benchmarks/results/fuzz/ benchmarks/results/fuzz/corpus
+
+sequences: setup-dev ## 10,000 sequences of loads, prunings, trainings and scorings against a dictionary (hours)
+	CRM_LONG=1 $(BIN)/pytest tests/test_store_machine.py
+
+million: setup-dev ## the whole demo at a million customers: an hour or more, about 30 GB of disk
+	$(BIN)/python benchmarks/bench_million.py --customers $(or $(CUSTOMERS),1000000) $(ARGS)
+
+bench: setup-dev ## measure: sample bank, load, features, learning, propensity, several machines, dashboard, people, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders
 	$(BIN)/python benchmarks/bench_sample.py
 	$(BIN)/python benchmarks/bench_load.py
-	$(BIN)/python benchmarks/bench_features.py --pandas
+	$(BIN)/python benchmarks/bench_features.py
+	$(BIN)/python benchmarks/bench_learning.py
+	$(BIN)/python benchmarks/bench_several_machines.py features
+	$(BIN)/python benchmarks/bench_several_machines.py training
 	$(BIN)/crm demo --no-serve --data benchmarks/results/bank
 	$(BIN)/python benchmarks/bench_propensity.py --sample benchmarks/results/bank
 	if [ -n "$$CRM_REAL_DATA" ]; then $(BIN)/python benchmarks/bench_propensity.py --bank-marketing; fi

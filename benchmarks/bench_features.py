@@ -1,173 +1,326 @@
-"""How fast features are: the local kernel against a bare DuckDB scan (floor F1) and against pandas.
+"""How fast features are: the local kernel against a bare DuckDB scan (floor F1), pandas, polars and featuretools.
 
-    python benchmarks/bench_features.py --customers 100000 [--pandas] [--keep FILE]
+    python benchmarks/bench_features.py --customers 100000 [--peers] [--file VERSION.duckdb]
+    python benchmarks/bench_features.py --long            # 1 million and 5 million customers
 
-Makes up customers with 30 transactions each over 24 months, 2 holdings with month-end balances and 2 contacts, writes
-them as a warehouse version, and measures CPU seconds (wall time is noisy) and the process's peak memory.
+Each thing is measured in a process of its own: CPU seconds (user and system, the smallest of some runs; wall time is
+noisy) and the peak memory. The peers run in environments of their own, made by uv below benchmarks/results, from a
+Parquet file with the window's rows; featuretools only up to 100,000 customers.
 """
+
+# ruff: noqa: PLC0415  (a process imports only what it measures, and the peers have no crmlib)
 
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import gc
+import json
 import resource
-import tempfile
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from crmlib import features
-from crmlib.warehouse import build, snapshot
-
+RESULTS = Path(__file__).parent / "results"
+PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "bench_features.svg"
 AS_OF = "2025-12-31"
-CATEGORIES = np.array(["salary", "groceries", "transfer", "cash", "fee", "rent", "travel", "fuel", "health"])
-CHANNELS = np.array(["branch", "atm", "card", "internet", "mobile", "call", "mail", "agent"])
+CATEGORIES = ["salary", "groceries", "transfer", "cash", "fee", "rent", "travel", "fuel", "health"]
+CHANNELS = ["branch", "atm", "card", "internet", "mobile", "call", "mail", "agent"]
 WINDOWS = (1, 3, 6, 12)
-WIDE = features.Specification(
-    (
-        features.windowed("transactions", "amount_minor", by="category", months=WINDOWS, levels=sorted(CATEGORIES)),
-        features.windowed("transactions", "amount_minor", by="channel", months=WINDOWS, levels=sorted(CHANNELS)),
-    )
-)
-"""The 136 counts and sums that the floor is compared with."""
+STARTS = {1: "2025-12-01", 3: "2025-10-01", 6: "2025-07-01", 12: "2025-01-01"}
+MONTH_ENDS = [str(dt.date(2025 + month // 12, month % 12 + 1, 1) - dt.timedelta(days=1)) for month in range(1, 13)]
+PEERS = {
+    "polars": ["polars"],
+    "featuretools": ["featuretools==1.31", "pandas==2.3.*", "setuptools<81", "pyarrow"],
+}
+FLOOR = """
+SELECT customer_key, count(*), sum(amount_minor), max(occurred_at) FROM transactions
+WHERE recorded_at < $end AND (superseded_at IS NULL OR superseded_at >= $end)
+  AND occurred_at < $end AND occurred_at >= $end - INTERVAL 12 MONTHS
+GROUP BY customer_key
+"""
 
 
-def made_up(customers: int, seed: int) -> dict[str, pd.DataFrame]:
-    """Return random canonical tables of so many customers."""
-    random = np.random.default_rng(seed)
-    ids = np.char.add("C", np.char.zfill(np.arange(customers).astype(str), 8))
-    start, seconds = np.datetime64("2024-01-01T00:00:00", "us"), 731 * 86_400
+def opened(file: Path) -> Any:
+    from crmlib.warehouse import snapshot
 
-    def events(number: int, **columns: Any) -> pd.DataFrame:
-        moments = start + random.integers(0, seconds, number).astype("timedelta64[s]")
-        owners = pd.Categorical.from_codes(random.integers(0, customers, number), ids)
-        return pd.DataFrame({"customer_id": owners.astype(str), "occurred_at": moments, **columns})
-
-    moves, talks, contracts = customers * 30, customers * 2, customers * 2
-    products = np.array([f"product {number:02}" for number in range(20)])
-    opened = np.datetime64("2020-01-01") + random.integers(0, 2000, contracts).astype("timedelta64[D]")
-    holdings = pd.DataFrame(
-        {
-            "holding_id": np.char.add("H", np.arange(contracts).astype(str)),
-            "customer_id": ids[random.integers(0, customers, contracts)],
-            "product_id": products[random.integers(0, 20, contracts)],
-            "opened_on": opened,
-            "amount_minor": random.integers(0, 10**7, contracts),
-        }
-    )
-    month_ends = pd.date_range("2024-01-31", periods=24, freq="ME").to_numpy()
-    balances = holdings[["holding_id", "customer_id"]].iloc[np.repeat(np.arange(contracts), 24)]
-    return {
-        "customers": pd.DataFrame(
-            {
-                "customer_id": ids,
-                "valid_from": np.datetime64("2020-01-01"),
-                "gender": np.array(["female", "male"])[random.integers(0, 2, customers)],
-                "region": np.array(["north", "south", "east", "west"])[random.integers(0, 4, customers)],
-                "birth_date": np.datetime64("1940-01-01")
-                + random.integers(0, 24_000, customers).astype("timedelta64[D]"),
-                "customer_since": np.datetime64("2015-01-01"),
-            }
-        ),
-        "products": pd.DataFrame(
-            {
-                "product_id": products,
-                "valid_from": np.datetime64("2015-01-01"),
-                "name": products,
-                "product_group": [f"group {number % 6}" for number in range(20)],
-            }
-        ),
-        "holdings": holdings,
-        "balances": balances.assign(
-            balance_date=np.tile(month_ends, contracts), balance_minor=random.integers(-(10**6), 10**7, len(balances))
-        ),
-        "transactions": events(
-            moves,
-            transaction_id=np.arange(moves).astype(str),
-            amount_minor=random.integers(-50_000, 50_000, moves),
-            category=pd.Categorical.from_codes(random.integers(0, 9, moves), CATEGORIES).astype(str),
-            channel=pd.Categorical.from_codes(random.integers(0, 8, moves), CHANNELS).astype(str),
-        ),
-        "contacts": events(
-            talks,
-            contact_id=np.arange(talks).astype(str),
-            channel=CHANNELS[random.integers(0, 8, talks)],
-            direction=np.array(["in", "out"])[random.integers(0, 2, talks)],
-        ),
-    }
+    return snapshot.open_file(file)
 
 
-def floor(taken: snapshot.Snapshot) -> None:
+def wide() -> Any:
+    """Return the specification of the 136 counts and sums that the floor is compared with."""
+    from crmlib import features
+
+    kinds = (("category", CATEGORIES), ("channel", CHANNELS))
+    declared = [
+        features.windowed("transactions", "amount_minor", by=by, months=WINDOWS, levels=sorted(levels))
+        for by, levels in kinds
+    ]
+    return features.Specification(tuple(declared))
+
+
+def floor(file: Path, dates: list[str]) -> Callable[[], Any]:
     """Scan the window's transactions and aggregate three values by customer: what no method can undercut."""
-    end = snapshot.cutoff(taken.as_of)
-    with taken.warehouse.connect() as connection:
-        connection.execute(
-            """
-            SELECT customer_key, count(*), sum(amount_minor), max(occurred_at) FROM transactions
-            WHERE recorded_at < $end AND (superseded_at IS NULL OR superseded_at >= $end)
-              AND occurred_at < $end AND occurred_at >= $end - INTERVAL 12 MONTHS
-            GROUP BY customer_key
-            """,
-            {"end": end},
-        ).to_arrow_table()
+    from crmlib.warehouse import snapshot
+
+    warehouse = opened(file)
+    ends = [snapshot.cutoff(snapshot.parse_date(date)) for date in dates]
+
+    def scan() -> None:
+        with warehouse.connect() as connection:
+            for end in ends:
+                connection.execute(FLOOR, {"end": end}).to_arrow_table()
+
+    return scan
 
 
-def with_pandas(taken: snapshot.Snapshot) -> None:
+def build(file: Path, *, standard: bool) -> Callable[[], Any]:
+    """Build features as of one date; levels are fixed beforehand, as between training and scoring."""
+    from crmlib import features
+
+    taken = opened(file).snapshot(AS_OF)
+    spec = features.resolve(features.DEFAULT if standard else wide(), taken)
+    return lambda: features.build(taken, spec)
+
+
+def twelve(file: Path, *, together: bool) -> Callable[[], Any]:
+    """Build the 136 features as of twelve month-ends, each part dropped when it is made."""
+    from crmlib import features
+
+    warehouse = opened(file)
+    spec = features.resolve(wide(), warehouse.snapshot(AS_OF))
+
+    def run() -> None:
+        if together:
+            for _ in features.panel_parts(warehouse, MONTH_ENDS, spec):
+                pass
+        else:
+            for date in MONTH_ENDS:
+                features.build(warehouse.snapshot(date), spec)
+
+    return run
+
+
+def with_pandas(file: Path) -> Callable[[], Any]:
     """Compute the 136 features from one data frame, as one would in a notebook."""
+    import pandas as pd
+
     columns = ["customer_id", "occurred_at", "amount_minor", "category", "channel"]
-    rows = taken.table("transactions", columns).astype({name: "category" for name in ("category", "channel")})
-    parts = []
-    for months in WINDOWS:
-        recent = rows[rows["occurred_at"] >= pd.Timestamp(AS_OF) + pd.Timedelta(days=1) - pd.DateOffset(months=months)]
-        for by in ("category", "channel"):
-            grouped = recent.groupby(["customer_id", by], observed=False)["amount_minor"].agg(["count", "sum"])
-            parts.append(grouped.unstack().add_suffix(f"_{months}m"))
-    pd.concat(parts, axis=1).fillna(0)
+    taken = opened(file).snapshot(AS_OF)
+
+    def run() -> None:
+        rows = taken.table("transactions", columns).astype({"category": "category", "channel": "category"})
+        parts = []
+        for months in WINDOWS:
+            recent = rows[rows["occurred_at"] >= pd.Timestamp(STARTS[months])]
+            for by in ("category", "channel"):
+                grouped = recent.groupby(["customer_id", by], observed=False)["amount_minor"].agg(["count", "sum"])
+                parts.append(grouped.unstack().add_suffix(f"_{months}m"))
+        pd.concat(parts, axis=1).fillna(0)
+
+    return run
 
 
-def cpu_seconds(action: Callable[[], Any], repeat: int) -> tuple[float, float]:
-    """Return the smallest CPU time and the wall time of the same run."""
-    runs = []
+def with_polars(parquet: Path) -> Callable[[], Any]:
+    """The same by polars, from Parquet: group by customer, one expression for each feature."""
+    import polars as pl
+
+    def run() -> None:
+        rows = pl.scan_parquet(parquet)
+        aggregates = []
+        for months in WINDOWS:
+            recent = pl.col("occurred_at") >= pl.lit(STARTS[months]).str.to_datetime()
+            for by, levels in (("category", CATEGORIES), ("channel", CHANNELS)):
+                for level in levels:
+                    kept = recent & (pl.col(by) == level)
+                    aggregates.append(kept.sum().alias(f"count_{by}_{level}_{months}"))
+                    amount = pl.when(kept).then(pl.col("amount_minor")).otherwise(0)
+                    aggregates.append(amount.sum().alias(f"sum_{by}_{level}_{months}"))
+        rows.group_by("customer_key").agg(aggregates).collect()
+
+    return run
+
+
+def with_featuretools(parquet: Path) -> Callable[[], Any]:
+    """The same by featuretools: counts and sums where category or channel is each level, in four training windows."""
+    import warnings
+
+    import featuretools as ft
+    import pandas as pd
+
+    warnings.filterwarnings("ignore")
+    rows = pd.read_parquet(parquet).reset_index(names="transaction")
+    rows = rows.astype({"category": "category", "channel": "category"})
+
+    def run() -> None:
+        entities = ft.EntitySet("bank")
+        entities.add_dataframe(rows, "moves", index="transaction", time_index="occurred_at")
+        entities.add_dataframe(rows[["customer_key"]].drop_duplicates(), "customers", index="customer_key")
+        entities.add_relationship("customers", "customer_key", "moves", "customer_key")
+        entities.add_interesting_values("moves", values={"category": CATEGORIES, "channel": CHANNELS})
+        for months in WINDOWS:
+            ft.dfs(
+                entityset=entities,
+                target_dataframe_name="customers",
+                agg_primitives=["count", "sum"],
+                where_primitives=["count", "sum"],
+                trans_primitives=[],
+                max_depth=1,
+                cutoff_time=pd.Timestamp("2025-12-31 23:59:59"),
+                training_window=f"{months} months",
+                n_jobs=1,
+            )
+
+    return run
+
+
+THINGS: dict[str, Callable[[Path], Callable[[], Any]]] = {
+    "floor": lambda file: floor(file, [AS_OF]),
+    "wide": lambda file: build(file, standard=False),
+    "standard": lambda file: build(file, standard=True),
+    "floor12": lambda file: floor(file, MONTH_ENDS),
+    "panel12": lambda file: twelve(file, together=True),
+    "single12": lambda file: twelve(file, together=False),
+    "pandas": with_pandas,
+    "polars": with_polars,
+    "featuretools": with_featuretools,
+}
+LABELS = {
+    "floor": "floor F1: scan + group by, 3 aggregates",
+    "wide": "kernel, 136 counts and sums",
+    "standard": "kernel, standard specification",
+    "floor12": "twelve floor scans, month-ends",
+    "panel12": "twelve month-ends together",
+    "single12": "twelve month-ends one by one",
+    "pandas": "pandas, the 136",
+    "polars": "polars, the 136, from Parquet",
+    "featuretools": "featuretools, the 136",
+}
+
+
+def measure(thing: str, file: Path, repeat: int) -> None:
+    """Print the smallest CPU time of some runs and the process's peak memory, as JSON."""
+    action, runs = THINGS[thing](file), []
     for _ in range(repeat):
         gc.collect()
-        wall, cpu = time.perf_counter(), time.process_time()
+        before = time.process_time()
         action()
-        runs.append((time.process_time() - cpu, time.perf_counter() - wall))
-    return min(runs)
+        runs.append(time.process_time() - before)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"cpu_seconds": min(runs), "runs": runs, "peak_mb": peak}))
+
+
+def apart(thing: str, file: Path, repeat: int, python: Path | str = sys.executable) -> dict[str, Any]:
+    """Measure one thing in a process of its own."""
+    command = [str(python), __file__, "--measure", thing, "--file", str(file), "--repeat", str(repeat)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{thing}: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def peer(name: str) -> Path:
+    """Return the Python of a peer's environment, made by uv where it is missing."""
+    folder = RESULTS / f"env-{name}"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *PEERS[name]], check=True)
+    return python
+
+
+def window_as_parquet(file: Path) -> Path:
+    """Write the rows of the longest window, as the peers read them."""
+    import duckdb
+
+    to = RESULTS / f"features-{file.parent.name}.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{file}' AS version (READ_ONLY)")
+        connection.execute(
+            f"""
+            COPY (SELECT customer_key, occurred_at, amount_minor, category, channel FROM version.transactions
+                  WHERE occurred_at >= '{STARTS[12]}' AND occurred_at < '2026-01-01') TO '{to}' (FORMAT parquet)
+            """
+        )
+    return to
+
+
+def compare(customers: int, file: Path | None, repeat: int, *, peers: bool, things: list[str]) -> dict[str, Any]:
+    """Measure everything on one version, print it with its ratio to the floor, and return it."""
+    import features_data
+
+    made = file or RESULTS / f"features-{customers}" / "v000001.duckdb"
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        features_data.write(made, customers, 7)
+    found: dict[str, Any] = {"customers": customers, "date": time.strftime("%Y-%m-%d"), "things": {}}
+    for thing in things:
+        base = "floor12" if thing.endswith("12") else "floor"
+        row = apart(thing, made, 1 if thing == "single12" else repeat)
+        found["things"][thing] = row
+        show(thing, row, found["things"].get(base))
+    if peers:
+        parquet = window_as_parquet(made)
+        rows = apart("pandas", made, 1), apart("polars", parquet, 1, peer("polars"))
+        found["things"] |= dict(zip(("pandas", "polars"), rows, strict=True))
+        if customers <= 100_000:
+            found["things"]["featuretools"] = apart("featuretools", parquet, 1, peer("featuretools"))
+        for thing in ("pandas", "polars", "featuretools"):
+            if thing in found["things"]:
+                show(thing, found["things"][thing], found["things"].get("floor"))
+        parquet.unlink()
+    (RESULTS / f"features-{customers}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+def show(thing: str, row: dict[str, Any], base: dict[str, Any] | None) -> None:
+    """Print one line."""
+    ratio = f"{row['cpu_seconds'] / base['cpu_seconds']:7.2f} x floor" if base else ""
+    print(f"{LABELS[thing]:42} {row['cpu_seconds']:8.2f} CPU-s {ratio} {row['peak_mb']:8,.0f} MB", flush=True)
+
+
+def picture(found: dict[str, Any]) -> None:
+    """Draw what was measured as of one date."""
+    from picture import Bar, bars
+
+    things = found["things"]
+    whose = {"floor": "floor", "pandas": "peer", "polars": "peer", "featuretools": "peer"}
+    rows = [
+        Bar(LABELS[thing], things[thing]["cpu_seconds"], whose.get(thing, "own"), f"{things[thing]['peak_mb']:,.0f} MB")
+        for thing in ("floor", "wide", "standard", "polars", "pandas", "featuretools")
+        if thing in things
+    ]
+    title = f"Features as of one date, {found['customers']:,} customers"
+    bars(rows, title=title, unit="CPU seconds; peak memory of the process behind", to=PICTURE)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--customers", type=int, default=50_000)
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--customers", type=int, default=100_000)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--pandas", action="store_true", help="measure pandas too: slow, and large in memory")
-    parser.add_argument("--keep", type=Path, help="write the version here and use it again next time")
+    parser.add_argument("--peers", action="store_true", help="measure pandas, polars and featuretools too")
+    parser.add_argument("--file", type=Path, help="a version that benchmarks/features_data.py wrote")
+    parser.add_argument(
+        "--things", nargs="+", default=["floor", "wide", "standard", "floor12", "panel12"], choices=THINGS
+    )
+    parser.add_argument("--long", action="store_true", help="1 million and 5 million customers")
+    parser.add_argument("--measure", choices=THINGS, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = given.keep or Path(folder) / "v000001.duckdb"
-        if not path.exists():
-            build.from_frames(path, made_up(given.customers, given.seed))
-        taken = snapshot.open_file(path).snapshot(AS_OF)
-        measured = {
-            "floor F1: scan + group by, 3 aggregates": lambda: floor(taken),
-            "kernel, 136 counts and sums": lambda: features.build(taken, WIDE),
-            "kernel, default specification": lambda: features.build(taken),
-        }
-        if given.pandas:
-            measured["pandas, 136 counts and sums"] = lambda: with_pandas(taken)
-        print(f"{given.customers:,} customers, {given.customers * 30:,} transactions over 24 months")
-        first = None
-        for name, action in measured.items():
-            cpu, wall = cpu_seconds(action, given.repeat)
-            first = first or cpu
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(f"{name:42} {cpu:7.2f} CPU-s {cpu / first:6.1f} x F1 {wall:7.2f} s wall  peak so far {peak:,.0f} MB")
+    if given.measure:
+        measure(given.measure, given.file, given.repeat)
+        return
+    RESULTS.mkdir(exist_ok=True)
+    for customers in (1_000_000, 5_000_000) if given.long else (given.customers,):
+        print(f"{customers:,} customers, about {customers * 30:,} transactions over 24 months", flush=True)
+        found = compare(customers, given.file, given.repeat, peers=given.peers, things=given.things)
+        if given.peers:
+            picture(found)
 
 
 if __name__ == "__main__":

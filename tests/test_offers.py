@@ -203,6 +203,17 @@ def test_shadow_prices_say_what_one_more_is_worth(made: tuple[Path, snapshot.Sna
     assert np.isnan(rows.loc[("capacity", "mail"), "price_per_hour_minor"]), "letters take no minutes"
 
 
+@pytest.mark.parametrize("block", [1, 7])
+def test_the_log_is_the_same_in_blocks(
+    made: tuple[Path, snapshot.Snapshot], block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = asked(made, k=2)
+    whole = offers_log.log(best)
+    assert set(whole["decision"]) == {"offered", "ranked", "dropped"}
+    monkeypatch.setattr(offers_log, "BLOCK", block)
+    pd.testing.assert_frame_equal(offers_log.log(best), whole)
+
+
 def test_conflicts_are_resolved_by_value_not_by_who_came_first(made: tuple[Path, snapshot.Snapshot]) -> None:
     one = replace(BANK, contact_policy=ContactPolicy(limits=(Limit("household", 1, 30),)), capacities={})
     best = asked(made, company=one, budget_minor=None)

@@ -52,23 +52,24 @@ def save(
     if len(days) != 1:
         raise DataError(f"decision log: as_of has {len(days)} dates; write one log for each date")
     folder = data / "decisions" / kind.replace(" ", "-")
-    path, checksum = files.add_parquet(log, folder, f"{days[0]}-warehouse{warehouse_version:06d}")
-    row = DecisionSet(
-        kind=kind,
-        as_of=days[0],
-        warehouse_version=warehouse_version,
-        score_set_id=score_set_id,
-        settings=settings,
-        file=path.relative_to(data).as_posix(),
-        checksum=checksum,
-        rows=len(log),
-        created_at=now,
-        run_id=run_id,
-    )
-    with session.session(data) as opened:
-        opened.add(row)
-        opened.commit()
-        return row.decision_set_id
+    stem = f"{days[0]}-warehouse{warehouse_version:06d}"
+    with files.adding(log, folder, stem, data=data) as (store, path, checksum, _):
+        row = DecisionSet(
+            kind=kind,
+            as_of=days[0],
+            warehouse_version=warehouse_version,
+            score_set_id=score_set_id,
+            settings=settings,
+            file=path.relative_to(data).as_posix(),
+            checksum=checksum,
+            rows=len(log),
+            created_at=now,
+            run_id=run_id,
+        )
+        store.add(row)
+        store.flush()
+        number = row.decision_set_id
+    return number
 
 
 def newest(data: Path, kind: str = "best offers", *, as_of: dt.date | None = None) -> DecisionSet:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from crmlib.decisions import watermarks
 from crmlib.errors import DataError, EnvironmentFault, UsageError
-from crmlib.store import audit, tables
+from crmlib.store import audit, files, tables
 from crmlib.warehouse import schema
 
 FORMATS = ("csv", "xlsx")
@@ -71,9 +73,9 @@ def export(
     if format == "xlsx" and len(table) > XLSX_ROWS:
         raise DataError(f"{len(table):,} rows do not fit into one sheet of {XLSX_ROWS:,}; export as CSV")
     folder = data / "exports"
-    part = folder / f".{secrets.token_hex(8)}.part"
+    part = files.temporary(folder, f".{format}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         _write(part, table, format)
         checksum = hashlib.sha256(part.read_bytes()).hexdigest()
         target = folder / f"{name}-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}.{format}"
@@ -88,9 +90,11 @@ def export(
         )
         _record(data, record, role=role)
         part.rename(target)
+        files.sync(folder)
     except OSError as error:
+        remedy = files.remedy(error) if error.errno == errno.EIO else "free some space or get the right to write there"
         raise EnvironmentFault(
-            f"{folder}: the export could not be written ({error.strerror or error}); free some space or get the right to write there"
+            f"{folder}: the export could not be written ({error.strerror or error}); {remedy}"
         ) from error
     finally:
         part.unlink(missing_ok=True)
@@ -238,7 +242,10 @@ def _write_xlsx(path: Path, table: pd.DataFrame) -> None:
     values = [_plain(table[column]) for column in table.columns]
     for row in zip(*values, strict=True):
         sheet.append([cell(value) for value in row])
-    book.save(path)
+    # In memory first: a zip file that could not be finished complains about it once more, past every handler.
+    content = io.BytesIO()
+    book.save(content)
+    path.write_bytes(content.getvalue())
 
 
 def _plain(column: pd.Series) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ from crmlib.decisions.allocation import Chunk, Problem
 from crmlib.decisions.offers import BestOffers, described
 from crmlib.decisions.offers_inputs import Inputs
 
+BLOCK = 100_000
+"""Customers whose rows are made at a time: what is in the making takes several times the memory of what is made."""
 KEPT = 3
 """Candidates kept for each customer beside the offers made, so that a log stays bounded."""
 
@@ -38,16 +41,35 @@ def log(best: BestOffers, *, kept: int = KEPT) -> pd.DataFrame:
         parts.append(part.assign(row=part["row"] + before))
         before += picked.shape[1]
     table = pd.concat(parts, ignore_index=True)
+    blocks = _blocks(inputs.worth.customers)
+    return pd.concat([_told(best, table[own[table["row"].to_numpy()]], own) for own in blocks], ignore_index=True)
+
+
+def _blocks(customers: pd.Index) -> Iterator[np.ndarray]:
+    """Yield which customers belong to each block, in the order of their numbers; at least one block."""
+    place = np.empty(len(customers), dtype=np.int64)
+    place[customers.argsort()] = np.arange(len(customers))
+    for first in range(0, max(len(customers), 1), BLOCK):
+        yield (place >= first) & (place < first + BLOCK)
+
+
+def _told(best: BestOffers, table: pd.DataFrame, own: np.ndarray) -> pd.DataFrame:
+    """Return the rows of a block of customers, who are true in ``own``; ``table`` holds their candidates."""
+    asked, inputs, prices = best.settings, best.inputs, best.allocation.prices
+    table = table.reset_index(drop=True)
     told = described(inputs, table["row"].to_numpy(), table["offer"].to_numpy(), prices)
     candidates = _flipped(inputs, pd.concat([told, table], axis=1), prices)
-    whole = pd.concat([candidates, _dropped_products(inputs), _dropped_channels(inputs)], ignore_index=True)
+    parts = [candidates, _dropped_products(inputs, own), _dropped_channels(inputs, own)]
+    whole = pd.concat(parts, ignore_index=True)
     texts = ["product_id", "channel", "detail", "products", "basis"]
     for name in texts:
         whole[name] = whole[name].astype(object).where(whole[name].notna(), "")
     order = whole["decision"].map({"offered": 0, "ranked": 1, "dropped": 2})
     whole = whole.assign(order=order, as_of=pd.Timestamp(asked["as_of"]).as_unit("us"))
     whole = whole.sort_values(["customer_id", "order", "rank"], kind="stable", ignore_index=True)
-    return whole.astype({"rank": "Int16", **dict.fromkeys(texts, "str")})[decision_log.COLUMNS]
+    # What a block has none of must not change the type of a column.
+    types = {"rank": "Int16", "until": "datetime64[us]", **dict.fromkeys(["customer_id", *texts], "str")}
+    return whole.astype(types)[decision_log.COLUMNS]
 
 
 def _flipped(inputs: Inputs, table: pd.DataFrame, prices: np.ndarray) -> pd.DataFrame:
@@ -163,14 +185,14 @@ def _household(chunk: Chunk, made: np.ndarray, weakest: np.ndarray, strongest: n
     )
 
 
-def _dropped_products(inputs: Inputs) -> pd.DataFrame:
-    """Return a row for each customer and reason of eligibility, with the products that it excludes."""
+def _dropped_products(inputs: Inputs, own: np.ndarray) -> pd.DataFrame:
+    """Return a row for each customer of ``own`` and reason of eligibility, with the products that it excludes."""
     names, codes = inputs.worth.products, inputs.product_code
     weight = 1 << np.arange(len(names), dtype=object) if len(names) > 62 else 1 << np.arange(len(names), dtype=np.int64)
     parts = []
     for number in np.unique(codes[codes > 0]):
         hit = codes == number
-        row = np.flatnonzero(hit.any(axis=1))
+        row = np.flatnonzero(hit.any(axis=1) & own)
         sets, which = np.unique(hit[row] @ weight, return_inverse=True)
         words = [
             ", ".join(name for name, bit in zip(names, weight, strict=True) if int(one) & int(bit)) for one in sets
@@ -183,7 +205,9 @@ def _dropped_products(inputs: Inputs) -> pd.DataFrame:
     return table.assign(customer_id=inputs.worth.customers.to_numpy()[place], decision="dropped")
 
 
-def _dropped_channels(inputs: Inputs) -> pd.DataFrame:
-    """Return a row for each customer and channel that the contact policy refuses."""
-    refused = inputs.permitted[~inputs.permitted["allowed"]]
+def _dropped_channels(inputs: Inputs, own: np.ndarray) -> pd.DataFrame:
+    """Return a row for each customer of ``own`` and channel that the contact policy refuses."""
+    # The policy answers channel by channel, in the order of the customers.
+    here = np.tile(own, len(inputs.permitted) // max(len(own), 1))
+    refused = inputs.permitted[here & ~inputs.permitted["allowed"].to_numpy(bool)]
     return refused[["customer_id", "channel", "code", "detail", "until"]].assign(decision="dropped")

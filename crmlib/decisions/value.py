@@ -181,7 +181,7 @@ def matrix(
     costs = channel_costs(company, channels)
     sold = terms.sort_values("product_id", ignore_index=True)
     products = pd.Index(sold["product_id"])
-    row, column = customers.get_indexer(pd.Index(scores["customer_id"])), _codes(scores["product_id"], products)
+    row, column = _places(scores["customer_id"], customers), _codes(scores["product_id"], products)
     inside = (row >= 0) & (column >= 0)
     probability = np.full((len(customers), len(products)), np.nan, np.float32)
     probability[row[inside], column[inside]] = scores["score"].to_numpy(np.float32)[inside]
@@ -189,13 +189,19 @@ def matrix(
     if uplift is not None and len(uplift):
         names = pd.Index(costs["channel"])
         added = np.full((len(customers), len(products), len(names)), np.nan, np.float32)
-        place = [customers.get_indexer(pd.Index(uplift["customer_id"])), _codes(uplift["product_id"], products)]
+        place = [_places(uplift["customer_id"], customers), _codes(uplift["product_id"], products)]
         place.append(_codes(uplift["channel"], names))
         known = (np.stack(place) >= 0).all(axis=0)
         added[tuple(part[known] for part in place)] = uplift["score"].to_numpy(np.float32)[known]
     margin, retention, lever = (sold[name].to_numpy(float) for name in ("margin_minor", "retention", "lever"))
     named, cost = costs["channel"].tolist(), costs["cost_minor"].to_numpy(float)
     return Matrix(customers, list(products), named, probability, added, margin, retention, lever, cost)
+
+
+def _places(customer_id: pd.Series, customers: pd.Index) -> np.ndarray:
+    """Return the place of each row's customer among the customers, -1 for others; each customer is sought once."""
+    code, found = pd.factorize(customer_id)
+    return np.append(customers.get_indexer(pd.Index(found)), -1)[code]
 
 
 def _codes(values: pd.Series, known: pd.Index) -> np.ndarray:

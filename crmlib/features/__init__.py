@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crmlib.features.build import build, build_sql, describe, resolve
 from crmlib.features.default import DEFAULT
+from crmlib.features.panel import panel, panel_parts
 from crmlib.features.spec import (
     Declaration,
     Specification,
@@ -37,6 +38,8 @@ __all__ = [
     "held",
     "household_size",
     "last_value",
+    "panel",
+    "panel_parts",
     "ratio",
     "recency",
     "resolve",

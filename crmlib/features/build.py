@@ -51,7 +51,7 @@ def build(
     else:
         answer = snapshot.warehouse.arrow(sql.statement(features, snapshot.as_of, only=only)).sort_by("customer_id")
         values = _typed([column.to_pylist() for column in answer.columns], features)
-    return _chosen(_frame(values, features, snapshot.as_of), customers)
+    return _chosen(frame(values, features, snapshot.as_of), customers)
 
 
 def build_sql(
@@ -75,7 +75,7 @@ def build_sql(
     # Engines order texts each in their own way, so the rows are sorted here.
     rows = sorted(bind.execute(sql.statement(features, day, only=_few(customers))), key=lambda row: row[0])
     values = _typed([[row[i] for row in rows] for i in range(len(features) + 1)], features)
-    return _chosen(_frame(values, features, day), customers)
+    return _chosen(frame(values, features, day), customers)
 
 
 def _typed(columns: list[list[Any]], features: list[Feature]) -> dict[str, Any]:
@@ -133,10 +133,11 @@ def _few(customers: Sequence[str] | None) -> Sequence[str] | None:
     return customers if customers is not None and len(customers) <= MANY else None
 
 
-def _frame(values: dict[str, Any], features: list[Feature], as_of: dt.date) -> pd.DataFrame:
+def frame(values: dict[str, Any], features: list[Feature], as_of: dt.date | np.ndarray[Any, Any]) -> pd.DataFrame:
+    """Return computed values as the table that ``build`` describes; ``as_of`` is one date or one of each row."""
     ids = pd.Series(values["customer_id"].to_pandas(), dtype="str")
     columns: dict[str, Any] = {"customer_id": ids}
-    columns["as_of"] = np.full(len(ids), np.datetime64(as_of, "us"))
+    columns["as_of"] = np.full(len(ids), np.datetime64(as_of, "us")) if isinstance(as_of, dt.date) else as_of
     for feature in features:
         given = values[feature.name]
         if feature.dtype == "category":

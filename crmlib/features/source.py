@@ -60,11 +60,10 @@ def rows(
     """
     table = find_table(name)
     happened = table.c[table.info["happened"]]
-    known = snapshot.known(table, as_of, system=("customer_key",) if keyed else ())
+    known = snapshot.known(table, as_of, system=("customer_key",) if keyed else (), contact=False)
     inner = known.subquery(f"{name}_rows")
-    statement = sa.select(*inner.c).where(inner.c.customer_id.is_not(None))
-    if keyed:
-        statement = statement.where(_in_block(inner))
+    # Whoever has a key has a name, and the names are long to read.
+    statement = sa.select(*inner.c).where(_in_block(inner) if keyed else inner.c.customer_id.is_not(None))
     if first_day is not None:
         start = snapshot.moment(happened, dt.datetime.combine(first_day, dt.time()))
         statement = statement.where(inner.c[happened.name] >= start)
@@ -96,7 +95,9 @@ def _in_block(inner: sa.FromClause) -> sa.ColumnElement[bool]:
 
 def _with_holdings(statement: sa.Select[Any], as_of: dt.date, grouped: bool, *, keyed: bool) -> sa.Select[Any]:
     table, owner = schema.tables()["holdings"], "customer_key" if keyed else "customer_id"
-    known = snapshot.known(table, as_of, system=("customer_key",) if keyed else ()).subquery("their_holdings")
+    known = snapshot.known(table, as_of, system=("customer_key",) if keyed else (), contact=False).subquery(
+        "their_holdings"
+    )
     closed = known.c.closed_on.label("holding_closed_on")
     owned = sa.select(known.c.holding_id, known.c[owner], known.c.product_id, closed)
     if keyed:
@@ -138,7 +139,9 @@ def customers(
     its name: attributes, days and years since a date, size of the household.
     """
     system = ("customer_key",) if keyed else ()
-    known = snapshot.known(schema.tables()["customers"], as_of, system=system).subquery("known_customers")
+    known = snapshot.known(schema.tables()["customers"], as_of, system=system, contact=False).subquery(
+        "known_customers"
+    )
     listed = [known.c.customer_id, *[known.c[name] for name in system]]
     for feature in features:
         if feature.formula in _OF_CUSTOMER:

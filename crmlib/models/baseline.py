@@ -15,6 +15,7 @@ NAME = "logistic"
 _INPUTS = 12
 _ROWS = 20_000
 _TOO_ALIKE = 0.8
+_CHUNK = 65_536  # customers scored at a time: their designs, not all customers', are what memory has to hold
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,11 @@ class Baseline:
             chosen = np.ones((len(features), len(self.products)), dtype=bool)
         else:
             chosen = pairs.matrix(candidates.assign(bought=True), features, self.products) == 1
-        design = self.encoding.linear_matrix(self.encoding.tree_matrix(features))
-        score = expit(linear.margins(self.slopes, design).astype(np.float64))
+        score = np.empty(chosen.shape)
+        for first in range(0, len(features), _CHUNK):
+            rows = slice(first, first + _CHUNK)
+            design = self.encoding.linear_matrix(self.encoding.tree_matrix(features.iloc[rows]))
+            score[rows] = expit(linear.margins(self.slopes, design).astype(np.float64))
         days = pd.to_datetime(features["as_of"])
         table = pairs.table(features["customer_id"], self.products, days, chosen=chosen, score=score)
         table.insert(2, "model", pairs.constant(NAME, len(table)))

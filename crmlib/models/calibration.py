@@ -8,6 +8,7 @@ buyers gets its own calibration, one with few that of all the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,25 @@ class Calibration:
     covariances: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
+
+    def line(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the log-odds beyond the offsets and their standard deviations (rows x outcomes each).
+
+        In: the inputs after the constant, each rows x outcomes. Number by number and in one order, so that a row gets the
+        same whatever rows are beside it.
+        """
+        logit = self.coefficients[:, 0] + inputs[0] * self.coefficients[:, 1]
+        for place, values in enumerate(inputs[1:], start=2):
+            logit += values * self.coefficients[:, place]
+        variance = np.broadcast_to(self.covariances[:, 0, 0], logit.shape).copy()
+        for place, values in enumerate(inputs, start=1):
+            slope = values * self.covariances[:, place, place]
+            slope += 2 * self.covariances[:, 0, place]
+            for other, more in enumerate(inputs[: place - 1], start=1):
+                slope += more * (2 * self.covariances[:, other, place])
+            slope *= values
+            variance += slope
+        return logit, np.sqrt(np.maximum(variance, 0, out=variance), out=variance)
 
 
 @dataclass(frozen=True)

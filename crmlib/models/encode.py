@@ -86,20 +86,27 @@ class Encoding:
 
         A missing number counts as average; where it was missing in training too, a column says so.
         """
+        return np.ascontiguousarray(self.linear_columns(tree).T)
+
+    def linear_columns(self, tree: np.ndarray) -> np.ndarray:
+        """Return the same matrix lying on its side (``sources`` x rows), as it is made."""
         count = len(self.numeric)
-        numbers = tree[:, :count]
-        out = np.zeros((len(tree), len(self.sources)), dtype=np.float32)
+        out = np.empty((len(self.sources), len(tree)), dtype=np.float32)
+        numbers = out[:count]
+        np.divide(tree[:, :count].T, np.array(self.scales, dtype=np.float32)[:, None], out=numbers)
         absent = np.isnan(numbers)
-        scaled = np.arcsinh(numbers / np.array(self.scales, dtype=np.float32))
-        scaled = (scaled - np.array(self.means, dtype=np.float32)) / np.array(self.deviations, dtype=np.float32)
-        out[:, :count] = np.clip(np.where(absent, 0, scaled), -_CLIP, _CLIP)
+        np.arcsinh(numbers, out=numbers)
+        numbers -= np.array(self.means, dtype=np.float32)[:, None]
+        numbers /= np.array(self.deviations, dtype=np.float32)[:, None]
+        numbers[absent] = 0
+        np.clip(numbers, -_CLIP, _CLIP, out=numbers)
         column = count
         for place in np.flatnonzero(self.gaps):
-            out[:, column] = absent[:, place] - np.float32(self.gaps[place])
+            out[column] = absent[place] - np.float32(self.gaps[place])
             column += 1
         for at, (name, levels) in enumerate(self.levels.items(), start=count):
             for code in range(len(levels)):
-                out[:, column] = (tree[:, at] == code) - np.float32(self.shares[name][code])
+                out[column] = (tree[:, at] == code) - np.float32(self.shares[name][code])
                 column += 1
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,13 +10,15 @@ import numpy as np
 import pandas as pd
 import xgboost as xgb
 
-from crmlib.models import boost, encode, linear
+from crmlib.models import boost, boost_each, encode, linear
 from crmlib.models.boost import Target
 
 MAX_ROWS = 60_000
 _BOOST_ROWS, _BOOST_CELLS = 15_000, 300_000
+_EACH_ROWS, _OTHERS = 200_000, 8
 _HELD_OUT = 0.15
-_CHUNK = 65_536
+CHUNK = 16_384
+"""Rows that are scored at once; what comes out does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,28 @@ class Learner:
 
     def margins(self, features: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return the log-odds beyond the offsets by booster and by regression (rows x outcomes each), in chunks."""
-        outcomes = len(self.offsets)
-        trees, lines = [], []
-        for first in range(0, len(features), _CHUNK):
-            tree = self.encoding.tree_matrix(features.iloc[first : first + _CHUNK])
-            trees.append(boost.margins(self.booster, boost.matrix(tree, self.encoding), outcomes))
-            lines.append(linear.margins(self.coefficients, self.encoding.linear_matrix(tree)))
-        if not trees:
-            return np.zeros((0, outcomes)), np.zeros((0, outcomes))
-        return np.concatenate(trees).astype(np.float64), np.concatenate(lines).astype(np.float64)
+        trees, lines = np.empty((2, len(features), len(self.offsets)))
+        for first in range(0, len(features), CHUNK):
+            part = slice(first, first + CHUNK)
+            trees[part], lines[part] = self.margins_of(self.encoding.tree_matrix(features.iloc[part]))
+        return trees, lines
+
+    def only(self, outcomes: Sequence[int]) -> Learner:
+        """Return the part that knows some of the outcomes."""
+        places = list(outcomes)
+        booster = boost_each.joined([boost_each.trees(self.booster, place) for place in places], self.encoding)
+        return replace(
+            self,
+            booster=booster,
+            coefficients=self.coefficients[:, places],
+            offsets=self.offsets[places],
+            rounds=self.rounds[places],
+        )
+
+    def margins_of(self, tree: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same of a tree matrix: of each row, whatever rows are beside it and however many threads there are."""
+        columns = self.encoding.linear_columns(tree)
+        return boost.margins_of(self.booster, tree, len(self.offsets)), linear.exact_margins(self.coefficients, columns)
 
 
 def base_log_odds(bought: np.ndarray) -> np.ndarray:
@@ -106,12 +122,45 @@ def fit(
     if held_out is None:
         held_out = np.random.default_rng(seed).random(len(bought)) < _HELD_OUT
     inner, outer = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    learnt, judge = target.take(inner), target.take(outer)
-    coefficients, penalty = linear.fit(design[inner], learnt, held_out=(design[outer], judge))
-    booster, rounds = _boost(tree[inner], learnt, encoding, held_out=(tree[outer], judge), **options)
+    coefficients, penalty = _regression(design, target, held_out, refit=refit)
+    judge = (tree[outer], target.take(outer))
+    booster, rounds = _boost(tree[inner], target.take(inner), encoding, held_out=judge, **options)
+    return Learner(encoding, booster, coefficients, target.start[0], rounds, penalty)
+
+
+def fit_large(features: pd.DataFrame, bought: np.ndarray, *, seed: int, nthread: int | None) -> Learner:
+    """Return the learner of more customers than ``MAX_ROWS``: the regression learns from a sample of that size, the trees
+    of each outcome from its own buyers and eight times as many others, at most 200,000 rows.
+    """
+    rows, weights = sample(bought, MAX_ROWS, np.random.default_rng(seed))
+    encoding = encode.fit(features.iloc[rows])
+    start = base_log_odds(bought)
+    held_out = np.random.default_rng(seed).random(len(bought)) < _HELD_OUT
+    design = encoding.linear_matrix(encoding.tree_matrix(features.iloc[rows]))
+    target = Target(bought[rows], weights, start[None])
+    coefficients, penalty = _regression(design, target, held_out[rows], refit=True)
+    tree, draws = encoding.tree_matrix(features), _draws(bought, held_out, seed)
+    booster, rounds = boost_each.fit(tree, draws, encoding, start=start, seed=seed, nthread=nthread)
+    return Learner(encoding, booster, coefficients, start, rounds, penalty)
+
+
+def _draws(bought: np.ndarray, held_out: np.ndarray, seed: int) -> Iterator[boost_each.Draw]:
+    """Yield what each outcome's trees are grown on."""
+    for place in range(bought.shape[1]):
+        own = bought[:, [place]]
+        limit = min(_EACH_ROWS, max(_BOOST_ROWS, (1 + _OTHERS) * int((own == 1).sum())))
+        rows, weights = sample(own, limit, np.random.default_rng([seed, place]))
+        yield boost_each.Draw(rows, own[rows, 0], weights, held_out[rows])
+
+
+def _regression(design: np.ndarray, target: Target, held_out: np.ndarray, *, refit: bool) -> tuple[np.ndarray, float]:
+    """Return coefficients and penalty, chosen on the rows held out; those are learnt from too where ``refit``."""
+    inner, outer = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    judge = (design[outer], target.take(outer))
+    coefficients, penalty = linear.fit(design[inner], target.take(inner), held_out=judge)
     if refit:
         coefficients, _ = linear.fit(design, target, penalty=penalty, start=coefficients)
-    return Learner(encoding, booster, coefficients, target.start[0], rounds, penalty)
+    return coefficients, penalty
 
 
 def _boost(

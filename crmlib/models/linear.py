@@ -8,6 +8,7 @@ from scipy import optimize
 from crmlib.models.boost import Target
 
 PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0)
+_DESIGN_BITS, _DESIGN_POINT = 22, 20  # standardised columns lie within 4 = 2 ** (22 - 20)
 
 
 def fit(
@@ -41,6 +42,21 @@ def margins(coefficients: np.ndarray, design: np.ndarray) -> np.ndarray:
     """Return the log-odds beyond the offsets (rows x outcomes)."""
     slopes = coefficients[:-1].astype(np.float32)
     return design @ slopes + coefficients[-1].astype(np.float32)
+
+
+def exact_margins(coefficients: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the log-odds beyond the offsets (rows x outcomes) of a design given by its columns (columns x rows).
+
+    Design and coefficients are rounded to whole multiples of powers of two so coarse that every sum is an exact number
+    in double precision: the result of a row depends neither on the rows beside it nor on threads or processor, as that
+    of a plain matrix product does. The rounding moves log-odds by less than a millionth of the largest coefficient.
+    """
+    spare = 53 - _DESIGN_BITS - int(np.ceil(np.log2(max(len(columns), 2))))
+    largest = np.abs(coefficients[:-1]).max(axis=0)
+    power = spare - np.ceil(np.log2(np.where(largest > 0, largest, 1.0)))
+    whole = np.rint(coefficients[:-1] * 2.0**power)
+    sums = whole.T @ np.rint(columns * np.float32(2.0**_DESIGN_POINT)).astype(np.float64)
+    return (sums * 2.0 ** (-power - _DESIGN_POINT)[:, None] + coefficients[-1][:, None]).T
 
 
 class _Problem:

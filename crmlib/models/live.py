@@ -19,7 +19,7 @@ import xgboost as xgb
 from scipy.special import expit
 
 from crmlib.errors import NotFoundError
-from crmlib.models import boost, explain, linear
+from crmlib.models import boost, explain
 from crmlib.models.propensity import Fitted, PropensityModel
 
 Values = Mapping[str, Any]
@@ -51,18 +51,8 @@ class Live:
         In: rows of feature name and value; a feature that a row lacks counts as missing. Out: row (its place in
         ``rows``), product_id, score, low, high: as ``PropensityModel.score`` gives them.
         """
-        fitted, used = self.fitted, self.fitted.learner
-        tree = self._matrix(rows)
-        count, products = len(rows), fitted.products
-        raw = used.booster.inplace_predict(tree, predict_type="margin", validate_features=False)
-        trees = raw.reshape(count, -1).astype(np.float64)
-        lines = linear.margins(used.coefficients, used.encoding.linear_matrix(tree)).astype(np.float64)
-        own, known = fitted.reliable, fitted.calibration  # the inputs of ``Fitted.inputs``, for all products at once
-        pooled = (trees[:, -1:] + lines[:, -1:]) / 2
-        kinds = [np.ones((count, len(products))), own * trees[:, : len(products)], own * lines[:, : len(products)]]
-        inputs = np.stack([*kinds, (1 - own) * pooled], axis=2)
-        logit = (inputs * known.coefficients).sum(axis=2) + used.offsets[: len(products)]
-        deviation = np.sqrt(np.einsum("rpi,pij,rpj->rp", inputs, known.covariances, inputs))
+        count, products = len(rows), self.products
+        logit, deviation = self.fitted.logits_of(self._matrix(rows))
         return pd.DataFrame(
             {
                 "row": np.repeat(np.arange(count), len(products)),

@@ -32,16 +32,25 @@ def table(
     Out: customer_id, as_of (datetime64), product_id (category), then one column per matrix in ``values``; sorted by
     customer, then product.
     """
-    row, column = np.nonzero(chosen)
+    out = keys(customer_id, products, as_of, chosen=chosen)
+    return out.assign(**{name: matrix[chosen] for name, matrix in values.items()})
+
+
+def keys(
+    customer_id: pd.Series, products: Sequence[str], as_of: dt.date | pd.Series, *, chosen: np.ndarray
+) -> pd.DataFrame:
+    """Return the first three columns of ``table``: customer_id, as_of, product_id."""
+    goods = np.arange(len(products), dtype=np.int8 if len(products) < 128 else np.int32)
+    row, column = np.repeat(np.arange(len(chosen)), chosen.sum(axis=1)), np.broadcast_to(goods, chosen.shape)[chosen]
     days = as_of.to_numpy("datetime64[us]")[row] if isinstance(as_of, pd.Series) else np.datetime64(as_of, "us")
-    out = {
-        "customer_id": customer_id.array.take(row),
-        "as_of": np.broadcast_to(days, row.shape).copy(),
-        "product_id": pd.Categorical.from_codes(
-            column.astype(np.int32), categories=pd.Index(list(products), dtype="str")
-        ),
-    }
-    return pd.DataFrame({**out, **{name: matrix[row, column] for name, matrix in values.items()}})
+    kinds = pd.CategoricalDtype(pd.Index(list(products), dtype="str"))
+    return pd.DataFrame(
+        {
+            "customer_id": customer_id.array.take(row),
+            "as_of": days if isinstance(as_of, pd.Series) else np.full(len(row), days),
+            "product_id": pd.Categorical.from_codes(column, dtype=kinds, validate=False),
+        }
+    )
 
 
 def constant(value: str, rows: int) -> pd.Series:

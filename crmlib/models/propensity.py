@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
 from crmlib.errors import DataError, UsageError
-from crmlib.models import calibration, learner, pairs
+from crmlib.models import calibration, encode, learner, pairs
 from crmlib.models.labels import candidates, objectors, purchases, sold
 
 __all__ = ["PropensityModel", "candidates", "objectors", "purchases", "sold"]
@@ -30,6 +31,18 @@ _PRIOR = calibration.Prior(
 Outcomes = pd.DataFrame | pd.Series | np.ndarray
 
 
+class Scorer(Protocol):
+    """What ``table`` asks: calibrated log-odds of ``products`` from tree matrices of an encoding."""
+
+    @property
+    def products(self) -> list[str]: ...
+
+    @property
+    def encoding(self) -> encode.Encoding: ...
+
+    def logits_of(self, tree: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 @dataclass(frozen=True)
 class Fitted:
     """All that a fitted model consists of.
@@ -43,6 +56,22 @@ class Fitted:
     reliable: np.ndarray
     calibration: calibration.Calibration
 
+    @property
+    def encoding(self) -> encode.Encoding:
+        """How feature tables become numbers."""
+        return self.learner.encoding
+
+    def only(self, products: Sequence[str]) -> Fitted:
+        """Return the part of the model that scores some of its products, the same and quicker."""
+        places = [self.products.index(name) for name in products]
+        known = self.calibration
+        return Fitted(
+            list(products),
+            self.learner.only(places if len(self.products) == 1 else [*places, len(self.products)]),
+            self.reliable[places],
+            replace(known, coefficients=known.coefficients[places], covariances=known.covariances[places]),
+        )
+
     def inputs(self, tree: np.ndarray, line: np.ndarray, place: int) -> np.ndarray:
         """Return the inputs of one product's calibration (rows x ``INPUTS``) from the learner's margins."""
         own = self.reliable[place]
@@ -51,14 +80,21 @@ class Fitted:
 
     def logits(self, features: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return the calibrated log-odds and their standard deviations (rows x products)."""
-        tree, line = self.learner.margins(features)
-        logit, deviation = np.empty((2, len(tree), len(self.products)))
-        for place in range(len(self.products)):
-            inputs = self.inputs(tree, line, place)
-            logit[:, place] = inputs @ self.calibration.coefficients[place] + self.learner.offsets[place]
-            spread = np.einsum("ij,jk,ik->i", inputs, self.calibration.covariances[place], inputs)
-            deviation[:, place] = np.sqrt(spread)
+        logit, deviation = np.empty((2, len(features), len(self.products)))
+        for first in range(0, len(features), learner.CHUNK):
+            part = slice(first, first + learner.CHUNK)
+            tree = self.learner.encoding.tree_matrix(features.iloc[part])
+            logit[part], deviation[part] = self.logits_of(tree)
         return logit, deviation
+
+    def logits_of(self, tree: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same of a tree matrix: of each row the same, whatever rows are beside it."""
+        trees, lines = self.learner.margins_of(tree)
+        count, own = len(self.products), self.reliable
+        pooled = (trees[:, -1:] + lines[:, -1:]) / 2
+        inputs = (own * trees[:, :count], own * lines[:, :count], (1 - own) * pooled)
+        logit, deviation = self.calibration.line(inputs)
+        return logit + self.learner.offsets[:count], deviation
 
 
 class PropensityModel:
@@ -77,13 +113,20 @@ class PropensityModel:
         self._fitted: Fitted | None = None
 
     def fit(
-        self, features: pd.DataFrame, labels: Outcomes, *, calibrate: tuple[pd.DataFrame, Outcomes] | None = None
+        self,
+        features: pd.DataFrame,
+        labels: Outcomes,
+        *,
+        calibrate: tuple[pd.DataFrame, Outcomes] | None = None,
+        learnt: learner.Learner | None = None,
     ) -> PropensityModel:
         """Fit on features and outcomes of one date and calibrate on those of a later one; returns the model.
 
         In: ``features`` with a row per customer (customer_id, as_of, feature columns) and ``labels`` as made by
         ``purchases``; or any table X and an array y of 0 and 1. Without ``calibrate``, predictions for rows left out of
-        training calibrate (5-fold cross-fitting, about six times the work): that is not out of time.
+        training calibrate (5-fold cross-fitting, about six times the work): that is not out of time. A learner that several
+        machines have ``learnt`` (``distributed.train``) from the same outcomes is calibrated only; ``features`` may then have
+        nothing but customer_id and as_of.
 
         Raises DataError where nobody, or everybody, bought, and names products without buyers in both periods.
         """
@@ -93,14 +136,20 @@ class PropensityModel:
         _check(products, bought, later)
         rng = np.random.default_rng(self.seed)
         rows, weights = learner.sample(bought, learner.MAX_ROWS, rng)
-        chosen, target = features.iloc[rows], _with_pool(bought[rows])
+        options: dict[str, Any] = {"seed": self.seed, "nthread": self.nthread}
+        if learnt is not None and calibrate is None:
+            raise UsageError("a learner made elsewhere needs calibrate, features and outcomes of a later date")
         if calibrate is None or later is None:
-            fitted, tree, line = learner.cross_fit(
-                chosen, target, weights=weights, seed=self.seed, nthread=self.nthread
-            )
+            chosen, target = features.iloc[rows], _with_pool(bought[rows])
+            fitted, tree, line = learner.cross_fit(chosen, target, weights=weights, **options)
             later = bought[rows]
         else:
-            fitted = learner.fit(chosen, target, weights=weights, seed=self.seed, nthread=self.nthread)
+            if learnt is not None:
+                fitted = _checked(learnt, products)
+            elif (bought >= 0).any(axis=1).sum() > learner.MAX_ROWS:
+                fitted = learner.fit_large(features, _with_pool(bought), **options)
+            else:
+                fitted = learner.fit(features.iloc[rows], _with_pool(bought[rows]), weights=weights, **options)
             rows, weights = learner.sample(later, _CALIBRATION_ROWS, rng)
             tree, line = fitted.margins(calibrate[0].iloc[rows])
             later = later[rows]
@@ -129,31 +178,52 @@ class PropensityModel:
         in ``features`` with every product. ``low`` to ``high`` is a 90% interval for the mean probability of customers
         with this raw score: it carries the uncertainty of the calibration, not the chance of a single purchase.
         """
-        fitted = self.fitted_
-        if candidates is None:
-            chosen = np.ones((len(features), len(fitted.products)), dtype=bool)
-        else:
-            chosen = pairs.matrix(candidates.assign(bought=True), features, fitted.products) == 1
-        some = np.flatnonzero(chosen.any(axis=1))
-        features, chosen = features.iloc[some], chosen[some]
-        logit, deviation = fitted.logits(features)
-        table = pairs.table(
-            features["customer_id"],
-            fitted.products,
-            pd.to_datetime(features["as_of"]),
-            chosen=chosen,
-            score=expit(logit),
-            low=expit(logit - _Z * deviation),
-            high=expit(logit + _Z * deviation),
-        )
-        table.insert(2, "model", pairs.constant(NAME, len(table)))
-        return table
+        return table(self.fitted_, features, candidates, name=NAME)
 
     def predict(self, features: pd.DataFrame) -> np.ndarray:
         """Return the probabilities of a model fitted on a plain table (X, y), one per row."""
         if self.fitted_.products != [SINGLE]:
             raise UsageError("predict is for a model fitted on one outcome (X, y); use score for products")
         return expit(self.fitted_.logits(features)[0][:, 0])
+
+
+def _checked(learnt: learner.Learner, products: list[str]) -> learner.Learner:
+    outcomes = len(products) + (len(products) > 1)
+    if len(learnt.offsets) != outcomes:
+        raise DataError(
+            f"the learner has {len(learnt.offsets)} outcomes, the labels have {len(products)} products, which make {outcomes}; "
+            "have it learn from the same labels"
+        )
+    return learnt
+
+
+def table(scorer: Scorer, features: pd.DataFrame, candidates: pd.DataFrame | None, *, name: str) -> pd.DataFrame:
+    """Return the table of scores that ``PropensityModel.score`` describes, with ``name`` as the model.
+
+    Block by block: beside the table itself no more than one block of customers is in memory at a time.
+    """
+    if candidates is None:
+        able = np.ones((len(features), len(scorer.products)), dtype=bool)
+    else:
+        able = pairs.matrix(candidates.assign(bought=True), features, scorer.products) == 1
+    some = able.any(axis=1)
+    rows = np.flatnonzero(some)
+    everyone = len(rows) == len(features)
+    figures = np.empty((3, int(able.sum())))
+    done = 0
+    for first in range(0, len(rows), learner.CHUNK):
+        ends = slice(first, first + learner.CHUNK)
+        chosen = able[rows[ends]]
+        part = features.iloc[ends] if everyone else features.iloc[rows[ends]]
+        logit, deviation = (each[chosen] for each in scorer.logits_of(scorer.encoding.tree_matrix(part)))
+        own = figures[:, done : done + len(logit)]
+        done += len(logit)
+        own[:] = logit, logit - _Z * deviation, logit + _Z * deviation
+        expit(own, out=own)
+    who, when = (features[key] if everyone else features[key].iloc[rows] for key in ("customer_id", "as_of"))
+    out = pairs.keys(who, scorer.products, pd.to_datetime(when), chosen=able[rows])
+    out.insert(2, "model", pairs.constant(name, len(out)))
+    return out.assign(score=figures[0], low=figures[1], high=figures[2])
 
 
 def _products(labels: Outcomes) -> list[str]:

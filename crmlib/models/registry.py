@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 import xgboost as xgb
+from sqlalchemy.orm import Session
 
 from crmlib.errors import EnvironmentFault, NotFoundError
 from crmlib.models import calibration, encode, learner, propensity
@@ -116,29 +115,26 @@ def keep(
     its number. Raises EnvironmentFault where they cannot be written; then nothing is left behind.
     """
     parent = data / "models" / name
-    with files.reporting(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
-        try:
-            checksum = _seal(staged, write(staged))
-            version = _publish(staged, parent, _last_version(data, name))
-        except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
-            raise
-    with session.session(data) as opened:
-        opened.add(
-            Model(
-                name=name,
-                model_version=version,
-                folder=str((parent / f"{version:04d}").relative_to(data)),
-                checksum=checksum,
-                warehouse_version=warehouse_version,
-                as_of=as_of,
-                created_at=now,
-                metrics=dict(metrics),
+    with files.reporting(parent), files.staging(parent, data) as work:
+        staged = work / "model"
+        staged.mkdir()
+        checksum = _seal(staged, write(staged))
+        with session.publishing(data) as store:
+            version = _next_version(store, parent, name)
+            folder = parent / f"{version:04d}"
+            files.take(work, data, {staged: folder})
+            store.add(
+                Model(
+                    name=name,
+                    model_version=version,
+                    folder=str(folder.relative_to(data)),
+                    checksum=checksum,
+                    warehouse_version=warehouse_version,
+                    as_of=as_of,
+                    created_at=now,
+                    metrics=dict(metrics),
+                )
             )
-        )
-        opened.commit()
     return version
 
 
@@ -187,6 +183,7 @@ def save_scores(
     as_of: dt.date,
     now: dt.datetime,
     beside: Mapping[str, pd.DataFrame] | None = None,
+    lists: pd.DataFrame | None = None,
     run_id: int | None = None,
 ) -> int:
     """Write a table of propensity scores and record it; return the number of the score set (see ``score_sets.save``)."""
@@ -199,6 +196,7 @@ def save_scores(
         as_of=as_of,
         now=now,
         beside=beside,
+        lists=lists,
         run_id=run_id,
     )
 
@@ -244,7 +242,8 @@ def write_model(model: PropensityModel, folder: Path, specification: str) -> lis
         "calibration": {name: getattr(fitted.calibration, name).tolist() for name in _ARRAYS},
         "products_": {name: column.tolist() for name, column in model.products_.items()},
     }
-    used.booster.save_model(folder / "booster.ubj")
+    # Through Python, which notices a disk that is full; the library's own writer does not.
+    (folder / "booster.ubj").write_bytes(used.booster.save_raw("ubj"))
     (folder / "model.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     (folder / "features.json").write_text(specification, encoding="utf-8")
     return ["booster.ubj", "features.json", "model.json"]
@@ -293,27 +292,11 @@ def read_model(folder: Path) -> PropensityModel:
     return model
 
 
-def _publish(staged: Path, parent: Path, last: int) -> int:
-    """Rename the complete folder to the next free number, trying the one after where another process was quicker."""
+def _next_version(store: Session, parent: Path, name: str) -> int:
+    """Return the number after the last one that the store knows or a folder has."""
     taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
-    version = max([last, *taken]) + 1
-    staged.chmod(0o755)
-    while True:
-        try:
-            staged.rename(parent / f"{version:04d}")
-        except OSError:
-            if not (parent / f"{version:04d}").exists():
-                raise
-            version += 1
-        else:
-            files.sync(parent)
-            return version
-
-
-def _last_version(data: Path, name: str) -> int:
-    with session.session(data) as opened:
-        query = sa.select(sa.func.max(Model.model_version)).where(Model.name == name)
-        return opened.scalar(query) or 0
+    last = store.scalar(sa.select(sa.func.max(Model.model_version)).where(Model.name == name))
+    return max([last or 0, *taken]) + 1
 
 
 def _verify(folder: Path, checksum: str, command: str) -> None:

@@ -169,7 +169,9 @@ def _fill(
     finally:
         shutil.rmtree(pins, ignore_errors=True)
     missing = tuple(one for one in named if not (working / one).exists())
-    for folder in {(working / entry["path"]).parent for entry in entries}:
+    for folder in {
+        one for entry in entries for one in (working / entry["path"]).parents if one.is_relative_to(working)
+    }:
         files.sync(folder)
     manifest = {
         "format": FORMAT,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crmlib.errors import UsageError
-from crmlib.runs import clock, commands_audit, commands_backup, commands_schedule, commands_users
+from crmlib.runs import clock, commands_audit, commands_backup, commands_features, commands_schedule, commands_users
 from crmlib.runs.command import Command
 from crmlib.runs.stages import Stages, shown, size
 
@@ -107,7 +107,7 @@ def _versions_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _versions(given: argparse.Namespace, data: Path) -> None:
     from crmlib import paths, warehouse
-    from crmlib.store import ledger
+    from crmlib.runs import tidy
 
     folder = paths.warehouse(data)
     if given.action == "serve":
@@ -120,8 +120,9 @@ def _versions(given: argparse.Namespace, data: Path) -> None:
         return
     if given.action == "prune":
         removed = warehouse.prune(folder, keep=given.keep, now=clock.now())
-        ledger.mark_interrupted(data, now=clock.now())
         print(removed.to_string(index=False) if len(removed) else "nothing to remove")
+        for name in tidy.after_the_dead(data, now=clock.now()):
+            print(f"{name}  (left behind by a process that died)")
         return
     found = warehouse.versions(folder)
     print(found.to_string(index=False) if len(found) else "no versions yet; load some data with `crm load`")
@@ -155,23 +156,26 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         "--as-of", metavar="DATE", help="latest date to test on (default: the last month's end with known outcomes)"
     )
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--fast", action="store_true", help="also distil a cheaper scorer, for score --fast")
 
 
 def _train(given: argparse.Namespace, data: Path) -> None:
     from crmlib.runs import jobs
 
-    jobs.train(data, within_days=given.within_days, as_of=given.as_of, seed=given.seed, stages=Stages())
+    settings = {"within_days": given.within_days, "as_of": given.as_of, "seed": given.seed, "fast": given.fast}
+    jobs.train(data, **settings, stages=Stages())
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as-of", metavar="DATE", help="score what was known on this day (default: the last record)")
     parser.add_argument("--model-version", type=_positive, metavar="N", help="default: the newest")
+    parser.add_argument("--fast", action="store_true", help="by the cheaper scorer that train --fast made")
 
 
 def _score(given: argparse.Namespace, data: Path) -> None:
     from crmlib.runs import jobs
 
-    jobs.score(data, as_of=given.as_of, model_version=given.model_version, stages=Stages())
+    jobs.score(data, as_of=given.as_of, model_version=given.model_version, fast=given.fast, stages=Stages())
 
 
 def _job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -368,6 +372,7 @@ COMMANDS = [
     Command("load", "bring files or database tables into the warehouse", _load_arguments, _load),
     Command("versions", "list the versions of the warehouse, or remove old ones", _versions_arguments, _versions),
     Command("check", "quality and freshness of the data", _check_arguments, _check),
+    *commands_features.COMMANDS,
     Command("train", "fit, calibrate and test the propensity model of every product", _train_arguments, _train),
     Command("score", "score every customer and make the call lists", _score_arguments, _score),
     _dated("segment", "who belongs to which segment, now and in the quarters before", "segment_jobs"),

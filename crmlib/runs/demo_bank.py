@@ -9,14 +9,19 @@ from crmlib.runs import churn_jobs, jobs, offer_jobs, retention_jobs, uplift_job
 from crmlib.runs.lanes import lane
 from crmlib.runs.stages import Stages, shown
 from crmlib.samples import Sample
+from crmlib.warehouse import LoadReport
+
+LARGE = 300_000
+"""Rows of customers from which on one process at a time runs beside the main one."""
 
 
 def run(sample: Sample, *, data: Path, seed: int, stages: Stages) -> None:
     """Load the sample bank and do with it all that a bank does."""
-    jobs.load(list(sample.files), sample.mapping, data=data, company=sample.company, stages=stages)
+    loaded = jobs.load(list(sample.files), sample.mapping, data=data, company=sample.company, stages=stages)
     shutil.copyfile(sample.folder / "points.toml", data / "points.toml")
-    # What does not wait for the next stage runs beside it, in two processes at most.
-    with lane(data) as first, lane(data) as second:
+    # What does not wait for the next stage runs beside it, in two processes at most: in one where each needs gigabytes.
+    with lane(data) as first, lane(data) as other:
+        second = other if _customers(loaded) < LARGE else first
         segments = first("segment")
         beside = [first(name) for name in ("lifecycle", "points", "loyalty", "demand", "staffing")]
         notebooks = [first("run", name) for name in ("01_data_quality", "03_segments", "08_loyalty")]
@@ -42,3 +47,8 @@ def run(sample: Sample, *, data: Path, seed: int, stages: Stages) -> None:
             for notebook in notebooks:
                 notebook.result()
             stage.say(f"{len(notebooks)} executed copies in {shown(data / 'runs')}")
+
+
+def _customers(loaded: LoadReport) -> int:
+    """Return how many rows of customers the files hold."""
+    return int(loaded.counts.set_index("table")["input"].get("customers", 0))

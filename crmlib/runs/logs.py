@@ -46,6 +46,13 @@ class JsonFormatter(logging.Formatter):
         return secrets.scrub(_SECRET.sub(r"\1***", json.dumps(entry, ensure_ascii=False, default=str)), self.data)
 
 
+class _QuietHandler(RotatingFileHandler):
+    """A log that cannot be written stays silent: no command fails for it, and nobody is shown a traceback."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Leave the record out."""
+
+
 def start(data: Path, *, level: int = logging.INFO) -> Path | None:
     """Send the records of ``crmlib`` to ``data/logs/crm.log``, 5 files of at most 2 MB.
 
@@ -56,7 +63,7 @@ def start(data: Path, *, level: int = logging.INFO) -> Path | None:
     file = data / "logs" / "crm.log"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(file, maxBytes=2_000_000, backupCount=5, encoding="utf-8")
+        handler = _QuietHandler(file, maxBytes=2_000_000, backupCount=5, encoding="utf-8")
     except OSError:
         return None
     handler.setFormatter(JsonFormatter(data))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -45,11 +47,10 @@ def segment(data: Path, *, stages: Stages, as_of: str | None = None, seed: int =
             with stages.stage(name, f"as of {snapshot.as_of}") as stage:
                 kept = _kept(data, name, seed)
                 days = _days(wh, snapshot.as_of, kept.fitted_as_of if kept else None)
-                model, tables = _measured(name, kept, [wh.snapshot(day) for day in days], seed)
+                model, members, last = _assigned(name, kept, [wh.snapshot(day) for day in days], seed)
                 stage.say(f"{'kept from' if kept else 'fitted on'} {model.fitted_as_of}")
                 stage.say(_told(model))
-                members = [model.assign(table) for table in tables]
-                description = segments.describe(model, segments.profile(model, tables[-1], members[-1]))
+                description = segments.describe(model, segments.profile(model, last, members[-1]))
                 for day, table in zip(days, members, strict=True):
                     segment_sets.save(
                         table,
@@ -110,21 +111,46 @@ def _first_transaction(wh: warehouse.Warehouse) -> dt.date | None:
     return found.date() if found else None
 
 
-def _measured(
+def _assigned(
     name: str, kept: Segmentation | None, snapshots: list[warehouse.Snapshot], seed: int
-) -> tuple[Segmentation, list[pd.DataFrame]]:
-    """Return the segmentation, fitted on the first date unless there is one, and its measures at each date."""
+) -> tuple[Segmentation, list[pd.DataFrame], pd.DataFrame]:
+    """Return the segmentation, fitted on the first date unless there is one, the memberships and the last date's measures.
+
+    The measures of the other dates are let go as soon as they have been used: of many customers they are large.
+    """
+    measure, fit = _methods(name, kept, snapshots[0], seed)
+    model: Future[Segmentation] = Future()
+
+    def member(snapshot: warehouse.Snapshot, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        return model.result().assign(table), table if snapshot is snapshots[-1] else None
+
     # Two threads: most of the work is DuckDB's and numpy's, outside Python's lock, and the fit waits for the first date only.
     with ThreadPoolExecutor(2) as pool:
-        if kept is not None:
-            return kept, list(pool.map(kept.measure, snapshots))
-        if name == rfm.NAME:
-            tables = list(pool.map(rfm.measure, snapshots))
-            return rfm.fit_table(tables[0]), tables
-        spec = segments.resolve(snapshots[0])
-        coming = [pool.submit(segments.measure, snapshot, spec) for snapshot in snapshots]
-        model = behavioural.fit_table(coming[0].result(), spec, seed=seed)
-        return model, [one.result() for one in coming]
+        first = pool.submit(measure, snapshots[0])
+        others = [pool.submit(lambda one=one: member(one, measure(one))) for one in snapshots[1:]]
+        try:
+            model.set_result(fit(first.result()))
+        except BaseException as error:
+            model.set_exception(error)  # the other dates wait for it
+            raise
+        found = [member(snapshots[0], first.result())]
+        del first
+        found += [one.result() for one in others]
+    last = found[-1][1]
+    assert last is not None
+    return model.result(), [members for members, _ in found], last
+
+
+def _methods(
+    name: str, kept: Segmentation | None, first: warehouse.Snapshot, seed: int
+) -> tuple[Callable[[warehouse.Snapshot], pd.DataFrame], Callable[[pd.DataFrame], Segmentation]]:
+    """Return what measures a date, and what makes the segmentation of the first date's measures."""
+    if kept is not None:
+        return kept.measure, lambda table: kept
+    if name == rfm.NAME:
+        return rfm.measure, rfm.fit_table
+    spec = segments.resolve(first)
+    return partial(segments.measure, spec=spec), partial(behavioural.fit_table, spec=spec, seed=seed)
 
 
 def _told(model: Segmentation) -> str:

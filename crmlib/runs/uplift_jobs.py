@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.special import expit
 
 from crmlib import features, paths, warehouse
-from crmlib.models import pairs, propensity, registry, uplift_campaigns
+from crmlib.models import encode, pairs, propensity, registry, uplift_campaigns
 from crmlib.models.uplift import NAME
-from crmlib.models.uplift_channels import ChannelUplift
+from crmlib.models.uplift_channels import ABOUT, ChannelUplift
 from crmlib.runs import clock
 from crmlib.runs.jobs import last_day, recorded
 from crmlib.runs.stages import Stages
@@ -29,8 +29,13 @@ def learn(snapshot: Snapshot, saved: registry.Registered, *, seed: int = 7) -> t
         own = np.flatnonzero(members["as_of"] == pd.Timestamp(day))
         inputs = inputs[inputs["customer_id"].isin(members["customer_id"].iloc[own])].reset_index(drop=True)
         base[own] = _base(saved.model, inputs, members.iloc[own])
-        known.append(inputs)
+        known.append(_about_contacts(inputs))  # the rest has done its work in the scores
     return ChannelUplift(seed=seed).fit(members, pd.concat(known, ignore_index=True), base=base), members
+
+
+def _about_contacts(inputs: pd.DataFrame) -> pd.DataFrame:
+    """Return the keys and the features that the uplift is learnt from, a tenth of all: the others need not be kept."""
+    return inputs[[name for name in inputs if name in encode.KEYS or str(name).startswith(ABOUT)]].copy()
 
 
 def _base(model: propensity.PropensityModel, inputs: pd.DataFrame, members: pd.DataFrame) -> np.ndarray:
@@ -60,7 +65,7 @@ def uplift(data: Path, *, stages: Stages, as_of: str | None = None, seed: int = 
         with stages.stage("save", "added probability by product and channel") as stage:
             names = ["customer_id", "as_of", "product_id", "score"]
             scores = score_sets.read(data, chosen, columns=names)
-            inputs = features.build(snapshot, features.from_json(saved.specification))
+            inputs = _about_contacts(features.build(snapshot, features.from_json(saved.specification)))
             table = model.score(inputs, scores)
             score_sets.save(
                 table,

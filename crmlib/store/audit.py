@@ -118,7 +118,7 @@ def writing(data: Path) -> Iterator[Writing]:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             yield Writing(data, connection)
             connection.commit()
-    except sa.exc.DatabaseError as error:
+    except (sa.exc.DatabaseError, session.StoreFault) as error:
         raise EnvironmentFault(
             f"the record could not be written to the store ({_reason(error)}), so nothing was done; mend the store and try again"
         ) from error
@@ -200,7 +200,9 @@ def _pseudonym_key(data: Path, connection: sa.Connection) -> bytes:
     return keys.secret(data, keys.PSEUDONYM)
 
 
-def _reason(error: sa.exc.DatabaseError) -> str:
+def _reason(error: sa.exc.DatabaseError | session.StoreFault) -> str:
+    if isinstance(error, session.StoreFault):
+        return error.reason
     return str(error.orig).strip().splitlines()[0]
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import secrets
-import tempfile
 from pathlib import Path
 
 from crmlib.errors import EnvironmentFault
@@ -84,9 +83,10 @@ def _elsewhere(name: str) -> str | None:
 def _made(data: Path, name: str) -> bytes:
     target = where(data, name)
     with files.reporting(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(target.parent)
         target.parent.chmod(0o700)
-        handle, staged = tempfile.mkstemp(prefix=f".{name}-", dir=target.parent)  # readable by its owner only
+        staged = files.temporary(target.parent)
+        handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # readable by its owner only
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
                 file.write(secrets.token_hex(_BYTES) + "\n")
@@ -96,7 +96,7 @@ def _made(data: Path, name: str) -> bytes:
                 os.link(staged, target)  # whole or not at all, and never over another process's key
             files.sync(target.parent)
         finally:
-            Path(staged).unlink(missing_ok=True)
+            staged.unlink(missing_ok=True)
     found = existing(data, name)
     assert found is not None, "the key was linked, by this process or another"
     return found

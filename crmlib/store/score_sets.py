@@ -34,19 +34,20 @@ def save(
     as_of: dt.date,
     now: dt.datetime,
     beside: Mapping[str, pd.DataFrame] | None = None,
+    lists: pd.DataFrame | None = None,
     run_id: int | None = None,
 ) -> int:
     """Write a table of scores as Parquet below ``data/scores/MODEL`` and record it; return the number of the score set.
 
-    The file gets two more columns, model_version and warehouse_version. The tables ``beside`` (reasons, say) are written
-    first, to files named after it: STEM-reasons.parquet. Raises EnvironmentFault where a file cannot be written; then
-    nothing is recorded and no half of a file is left behind.
+    The file gets two more columns, model_version and warehouse_version. The tables ``beside`` (reasons, say) lie in
+    files named after it: STEM-reasons.parquet, the ``lists`` made from it in the file ``lists_file`` names. They are there
+    with the row that names the scores, all or none. Raises EnvironmentFault where a file cannot be written; then nothing is
+    recorded and no half of a file is left behind.
     """
     folder = data / "scores" / model
     table = scores.assign(model_version=np.int32(model_version), warehouse_version=np.int32(warehouse_version))
     stem = f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}"
-    path, checksum = files.add_parquet(table, folder, stem, beside=beside)
-    with session.session(data) as opened:
+    with files.adding(table, folder, stem, data=data, beside=beside) as (store, path, checksum, work):
         row = ScoreSet(
             model=model,
             model_version=model_version,
@@ -58,9 +59,20 @@ def save(
             created_at=now,
             run_id=run_id,
         )
-        opened.add(row)
-        opened.commit()
-        return row.score_set_id
+        store.add(row)
+        store.flush()
+        number = row.score_set_id
+        if lists is not None:
+            target = lists_file(data, number)
+            files.make_folder(target.parent)
+            files.write_parquet(lists, work / "lists.parquet")
+            files.take(work, data, {work / "lists.parquet": target})
+    return number
+
+
+def lists_file(data: Path, number: int) -> Path:
+    """Return the file of the call lists made from a set of scores."""
+    return data / "lists" / f"calls-{number:06d}.parquet"
 
 
 def command(model: str) -> str:

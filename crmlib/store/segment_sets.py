@@ -38,8 +38,8 @@ def save(
     _check(table, segmentation, as_of)
     folder = data / "segments" / segmentation
     stem = f"{as_of}-fitted{fitted_as_of}-warehouse{warehouse_version:06d}"
-    path, checksum = files.add_parquet(table.loc[:, list(COLUMNS)], folder, stem)
-    with session.session(data) as opened:
+    kept = table.loc[:, list(COLUMNS)]
+    with files.adding(kept, folder, stem, data=data) as (store, path, checksum, _):
         row = SegmentSet(
             segmentation=segmentation,
             fitted_as_of=fitted_as_of,
@@ -52,9 +52,10 @@ def save(
             created_at=now,
             run_id=run_id,
         )
-        opened.add(row)
-        opened.commit()
-        return row.segment_set_id
+        store.add(row)
+        store.flush()
+        number = row.segment_set_id
+    return number
 
 
 def newest(data: Path, segmentation: str, *, as_of: dt.date | None = None) -> SegmentSet:

@@ -29,6 +29,33 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 _BUSY_SECONDS = 30
 _ADVISORY_LOCK = 0x63726D  # PostgreSQL: migrations of one database take turns
+_PUBLISHING_LOCK = 0x63726D70  # PostgreSQL: so do those that give files their names
+
+# SQLite's codes of what a machine refuses, without the bits that say where; and PostgreSQL's classes of them.
+_SQLITE_FAULTS = {
+    13: "no space is left on the disk; free some (`crm versions prune` removes old versions), then try again",
+    10: "the disk reported an error; check it before anything else",
+    8: "it may not be written; give yourself the right to write or choose another folder with --data",
+    14: "it cannot be opened; see that it is there and that you may write it",
+    11: "it is damaged; put it back from a backup",
+    26: "it is damaged; put it back from a backup",
+    5: "others kept it busy for too long; try again",
+    6: "others kept it busy for too long; try again",
+}
+_POSTGRESQL_FAULTS = {
+    "08": "the connection was lost; see that the database server runs, then try again",
+    "53": "the database server has no room or memory left; free some, then try again",
+    "57": "the database server ended the connection; see that it runs, then try again",
+    "58": "the database server met an error of its machine; see its log, then try again",
+}
+
+
+class StoreFault(EnvironmentFault):
+    """The machine refused the store, or the connection to it was lost; ``reason`` is what the database said."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def engine(data: Path) -> sa.Engine:
@@ -49,10 +76,28 @@ def session(data: Path) -> Session:
     return Session(engine(data))
 
 
+@contextmanager
+def publishing(data: Path) -> Iterator[Session]:
+    """Hold the lock under which files get their names and the rows that point at them are written; commits at the end.
+
+    Whoever holds it sees either both, the file and its row, or a file that will never have one.
+    """
+    with engine(data).connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLISHING_LOCK)))
+        with Session(bind=connection) as store:
+            yield store
+            store.flush()
+        connection.commit()
+
+
 @functools.lru_cache(maxsize=8)
 def _engine(url: sa.URL, _process: int) -> tuple[sa.Engine, int | None]:
     # The process is part of the key because a connection must not be shared with a forked child.
-    made = sa.create_engine(url)
+    # A server may have been restarted since a connection was used last.
+    made = sa.create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite")
     with _faults(url):
         file = _file(url)
         if file is not None:
@@ -61,6 +106,7 @@ def _engine(url: sa.URL, _process: int) -> tuple[sa.Engine, int | None]:
         if _revision(made) != HEAD:
             _migrate(url)
     fence.guard(made)
+    sa.event.listen(made, "handle_error", functools.partial(_told, url))
     return made, _inode(url)
 
 
@@ -140,6 +186,21 @@ def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
 
 def _begin_immediate(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _told(url: sa.URL, context: sa.engine.ExceptionContext) -> StoreFault | None:
+    """Return what is raised where the machine refuses or the connection is lost; other errors stay what they are."""
+    if context.is_pre_ping:  # the pool connects anew
+        return None
+    original = context.original_exception
+    code, state = getattr(original, "sqlite_errorcode", None), getattr(original, "sqlstate", None)
+    remedy = _SQLITE_FAULTS.get(code & 0xFF) if code else _POSTGRESQL_FAULTS.get(state[:2]) if state else None
+    if remedy is None and (context.is_disconnect or (context.connection is None and not code)):
+        remedy = _POSTGRESQL_FAULTS["08"]
+    if remedy is None:
+        return None
+    reason = (str(original).strip().splitlines() or [type(original).__name__])[0]
+    return StoreFault(f"{url.render_as_string()}: the operational store failed ({reason}): {remedy}", reason=reason)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ import sqlalchemy as sa
 from crmlib import paths, warehouse
 from crmlib.decisions import call_list, policy
 from crmlib.errors import EnvironmentFault, NotFoundError
-from crmlib.store import session
+from crmlib.store import files, session
 from crmlib.store.tables import Model, Pointer, ScoreSet
 from crmlib.views import targeting_prepared
 from crmlib.views.targeting_prepared import Choice
@@ -188,9 +187,7 @@ def _channels(file: Path, known: Snapshot, company: companies.Company) -> list[s
         customers = known.table("customers", ["customer_id"])["customer_id"]
         allowed = policy.reachable(known, customers, company=company)
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{secrets.token_hex(6)}.part")
-        allowed.astype("str").to_parquet(part, index=False)
-        part.replace(file)
+        files.write_parquet(allowed.astype("str"), file)
         targeting_prepared.forget_older(file.parent.parent)
     found = pq.read_table(file, columns=["channel"], read_dictionary=["channel"])["channel"].unique().to_pylist()
     return sorted(found, key=lambda channel: (company.contact_costs_minor[channel], channel))

@@ -7,7 +7,6 @@ thirty people looking at the same list share its pages.
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from crmlib.decisions import call_list
+from crmlib.store import files
 
 TOP_REASONS = 6
 _RANKED = (
@@ -117,7 +117,7 @@ def write(
         "kinds": kinds,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{secrets.token_hex(6)}.part")
+    part = files.temporary(file.parent)
     try:
         part.mkdir()
         _keep(part / "rows.arrow", ranked[list(_RANKED)], facts)

@@ -69,9 +69,15 @@ def extend_keys(connection: duckdb.DuckDBPyConnection, customer_ids: str) -> Non
     )
 
 
-def replace_table(connection: duckdb.DuckDBPyConnection, table: sa.Table, rows: str) -> None:
-    """Rebuild a table from the query ``rows`` (all its columns but customer_key), sorted by customer and time."""
-    names = [column.name for column in table.columns if column.name != "customer_key"]
+def replace_table(
+    connection: duckdb.DuckDBPyConnection, table: sa.Table, rows: str, constants: Mapping[str, str] | None = None
+) -> None:
+    """Rebuild a table from the query ``rows`` (its columns but customer_key), sorted by customer and time.
+
+    ``constants`` are columns that ``rows`` need not have, each with the SQL of its value: they need no sorting.
+    """
+    constant = constants or {}
+    names = [column.name for column in table.columns if column.name not in ("customer_key", *constant)]
     listed = ", ".join(f'r."{name}"' for name in names)
     order = [f'r."{name}"' for name in (table.info["happened"], *schema.natural_key(table)) if name]
     if "customer_key" in table.c:
@@ -79,7 +85,9 @@ def replace_table(connection: duckdb.DuckDBPyConnection, table: sa.Table, rows: 
         order.insert(0, "k.customer_key")
     else:
         select = f"SELECT {listed} FROM ({rows}) r"
-    connection.execute(f"CREATE TABLE rebuilt AS {select} ORDER BY {', '.join(order)}")
+    values = {column.name: f'"{column.name}"' for column in table.columns} | dict(constant)
+    columns = ", ".join(f'{values[column.name]} AS "{column.name}"' for column in table.columns)
+    connection.execute(f"CREATE TABLE rebuilt AS SELECT {columns} FROM ({select} ORDER BY {', '.join(order)})")
     connection.execute(f'DROP TABLE "{table.name}"')
     connection.execute(f'ALTER TABLE rebuilt RENAME TO "{table.name}"')
 

@@ -46,11 +46,28 @@ def apply(
             found[number] = _counted(connection, number)
             if found[number].new or found[number].changed:
                 rows = _result(table, number, current=current, load_id=load_id)
-            if "customer_id" in table.c:
+            # Other tables hold only customers that are there, so that each of theirs has a key.
+            if name == "customers":
                 build.extend_keys(connection, f"SELECT customer_id FROM delta_{number}")
-        if rows or current.startswith("state_"):
+        if rows and len(numbers) == 1 and _empty(connection, current):
+            rows, constants = _first_rows(table, sections[numbers[0]], numbers[0], load_id)
+            build.replace_table(connection, table, rows, constants)
+        elif rows or current.startswith("state_"):
             build.replace_table(connection, table, rows or f"SELECT * FROM {current}")
     return found
+
+
+def _empty(connection: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    return not connection.execute(f"SELECT 1 FROM {relation} LIMIT 1").fetchall()
+
+
+def _first_rows(table: sa.Table, section: Section, number: int, load_id: int) -> tuple[str, dict[str, str]]:
+    """Return the query of a table's rows where it had none, and the columns that are the same for all of them."""
+    given = {*rules.filled(section), table.info["happened"], "recorded_at"}
+    other = [column for column in table.columns if column.name not in {*given, "customer_key"}]
+    constants = {column.name: f"CAST(NULL AS {build.duckdb_type(column)})" for column in other}
+    names = ", ".join(f'"{column.name}"' for column in table.columns if column.name in given)
+    return f"SELECT {names} FROM delta_{number}", {**constants, "load_id": f"{load_id}::INTEGER"}
 
 
 def _compare(
@@ -86,7 +103,15 @@ def _compare(
         f"ELSE {_learned(at)} END"
     )
     # Into an empty table all rows go as they are: writing them twice would cost most of the time of a first load.
-    kind = "TABLE" if connection.execute(f"SELECT 1 FROM {current} LIMIT 1").fetchall() else "VIEW"
+    kind, compared_with = (
+        "TABLE",
+        f"""{"ASOF" if dated else ""} LEFT JOIN (
+                SELECT rowid AS row_, * FROM {current} WHERE superseded_at IS NULL
+            ) c ON {join}""",
+    )
+    if _empty(connection, current):
+        nothing = ", ".join(f'CAST(NULL AS {build.duckdb_type(column)}) AS "{column.name}"' for column in table.columns)
+        kind, compared_with = "VIEW", f"CROSS JOIN (SELECT CAST(NULL AS BIGINT) AS row_, {nothing}) c"
     connection.execute(
         f"""
         CREATE TEMP {kind} delta_{number} AS
@@ -94,9 +119,7 @@ def _compare(
             SELECT {", ".join(columns)}, c.row_ AS old_row, c.load_id AS old_load, {fresh} AS fresh,
                    {known_since} AS recorded_at
             FROM (SELECT *, {_probe(table, section, at)} AS probe_ FROM good_{number}) i
-            {"ASOF" if dated else ""} LEFT JOIN (
-                SELECT rowid AS row_, * FROM {current} WHERE superseded_at IS NULL
-            ) c ON {join}
+            {compared_with}
             WHERE {fresh} OR {differs}
         )
         """

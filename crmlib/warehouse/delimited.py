@@ -6,23 +6,22 @@ import codecs
 import csv
 import io
 import itertools
-import re
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from crmlib.errors import DataError
+from crmlib.warehouse import records
 from crmlib.warehouse.mapping import closest
+from crmlib.warehouse.records import Refused
 
 DELIMITERS = (",", ";", "\t", "|")
-BLOCK = 4_000_000
+BLOCK = 8_000_000
 """Characters read at a time."""
 
 _MARKS = (
@@ -32,8 +31,11 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_UNDECODED = re.compile("[\udc80-\udcff]")
-_BLANK = re.compile(r"(?:\A|\n)\r?\n")
+COLUMNS = 10_000
+"""A file of more columns than this is taken for none."""
+
+HEAD = 1_000_000
+"""Characters from which the layout of a file is found out."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,6 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A line that is no row: its number (from 1), the rule it breaks, what was found, and its text as it is."""
-
-    line: int
-    rule: str
-    found: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Chunk:
     """Some rows: the number of the line each begins on, their texts by column, the lines refused, bytes read so far."""
 
@@ -67,9 +59,10 @@ class Chunk:
 
 
 def open_text(path: Path, encoding: str) -> TextIO:
-    """Open a file so that no byte makes reading fail: what cannot be decoded is marked."""
-    wide = encoding.startswith(("utf-16", "utf-32", "utf_16", "utf_32"))
-    return path.open(encoding=encoding, errors="replace" if wide else "surrogateescape", newline="")
+    """Open a file so that no byte makes reading fail: each that cannot be decoded is there as a surrogate."""
+    # Python's own way is quick where all is wrong, but knows no bytes below 128, which other encodings stumble on.
+    quick = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+    return path.open(encoding=encoding, errors="surrogateescape" if quick else records.MARKED, newline="")
 
 
 def layout(path: Path, *, encoding: str, delimiter: str, wanted: dict[str, str]) -> Layout:
@@ -82,13 +75,18 @@ def layout(path: Path, *, encoding: str, delimiter: str, wanted: dict[str, str])
         start = stream.read(4)
     found = next((name for mark, name in _MARKS if start.startswith(mark)), encoding or "utf-8")
     with open_text(path, found) as text:
-        head = text.read(1_000_000)
+        head = text.read(HEAD)
     if not head.strip():
         raise DataError(f"{path}: the file is empty; export it again, with a header line")
     headers = {mark: _header(head, mark) for mark in dict.fromkeys((delimiter, *DELIMITERS)) if mark}
     best = max(headers, key=lambda mark: (len(set(headers[mark][0]) & set(wanted)), len(headers[mark][0])))
     chosen = delimiter or best
     header, lines = headers[chosen]
+    if not header or len(header) > COLUMNS or (len(head) == HEAD and lines >= len(head.splitlines())):
+        raise DataError(
+            f"{path}: the first line is no header of column names: {short(head.lstrip())} … has {_why_none(header)}; "
+            "export it again, with a header line"
+        )
     if any("\0" in name for name in header):
         raise DataError(f'{path}: the header holds NUL characters; set encoding = "utf-16-le" in the mapping')
     _check_header(path, header, wanted, chosen=chosen, better=best if set(headers[best][0]) >= set(wanted) else "")
@@ -96,7 +94,7 @@ def layout(path: Path, *, encoding: str, delimiter: str, wanted: dict[str, str])
 
 
 def _header(head: str, delimiter: str) -> tuple[list[str], int]:
-    reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(row for row in reader if row)
     except (csv.Error, StopIteration):
@@ -104,18 +102,29 @@ def _header(head: str, delimiter: str) -> tuple[list[str], int]:
     return [name.strip() for name in header], reader.line_num
 
 
+def short(name: str) -> str:
+    """Return the beginning of a name as it can be shown in a sentence."""
+    return name[:40] if name[:40].isprintable() else repr(name[:40])
+
+
+def _why_none(header: list[str]) -> str:
+    if not header:
+        return "a quotation mark that is not closed on it or not doubled"
+    return f"{len(header)} columns" if len(header) > COLUMNS else f"over {HEAD} characters"
+
+
 def _check_header(path: Path, header: list[str], wanted: dict[str, str], *, chosen: str, better: str) -> None:
     absent = [name for name in wanted if name not in header]
     if absent:
-        if any(_UNDECODED.search(name) or "\ufffd" in name for name in header):
+        if any(records.UNDECODED.search(name) or "\ufffd" in name for name in header):
             raise DataError(
                 f'{path}: the header cannot be read in this encoding; set encoding in the mapping, such as "cp1251"'
             )
-        listed = ", ".join(header[:20]) + (" …" if len(header) > 20 else "")
+        listed = ", ".join(map(short, header[:20])) + (" …" if len(header) > 20 else "")
         if better and better != chosen:
             remedy = f"the columns are there if the delimiter is {better!r}: set delimiter = {toml(better)}"
         else:
-            remedy = f"correct the mapping or the file{closest(absent[0], header)}"
+            remedy = f"correct the mapping or the file{closest(absent[0], map(short, header))}"
         raise DataError(
             f"{path}: there is no column {absent[0]!r} (for {wanted[absent[0]]}); read with the delimiter {chosen!r} it "
             f"has {len(header)}: {listed}; {remedy}"
@@ -140,143 +149,116 @@ def chunks(path: Path, form: Layout, *, block: int = BLOCK) -> Iterator[Chunk]:
     """
     with open_text(path, form.encoding) as stream:
         line = 1 + sum(1 for _ in itertools.islice(iter(stream.readline, ""), form.lines))
-        while text := stream.read(block):
+        held = b""
+        while True:
+            text = stream.read(block)
             text += stream.readline()
-            quick = _quick(text, form, line)
-            chunk, taken = quick if quick else _careful(text, stream, form, line)
-            line += taken
-            yield Chunk(chunk[0], chunk[1], chunk[2], stream.buffer.tell())
+            raw = held + _encoded(text)
+            if not raw:
+                return
+            split = _split(raw, line, form, last=not text)
+            chunk = _joined(split, line, form, position=stream.buffer.tell())
+            line, held = split.line, split.held
+            yield chunk
 
 
-_Rows = tuple[np.ndarray, list[pa.Array], list[Refused]]
-
-
-def _quick(text: str, form: Layout, first: int) -> tuple[_Rows, int] | None:
-    """Read whole lines at once, where each is surely one row; None where that is not sure."""
-    width = len(form.header)
-    quotes = text.count('"')
-    if width == 1 or "\0" in text or text.count("\r") != text.count("\r\n") or _BLANK.search(text):
-        return None
-    if quotes and quotes != 2 * sum(1 for _ in _simple_quotes(form.delimiter).finditer(text)):
-        return None
+def _encoded(text: str) -> bytes:
+    """Return a text as UTF-8, each byte that could not be decoded as a surrogate's three, which UTF-8 never has."""
     try:
-        raw = text.encode()
+        return text.encode()
     except UnicodeEncodeError:
-        return None
+        return text.encode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A text in parts: plain lines and their numbers, rows read one by one, refused lines; the line that is next, and
+    the beginning of a record whose end was not there yet."""
+
+    plain: list[bytes]
+    numbers: list[np.ndarray]
+    rows: list[tuple[int, list[str]]]
+    refused: list[Refused]
+    line: int
+    held: bytes
+
+
+def _split(raw: bytes, first: int, form: Layout, *, last: bool) -> _Split:
+    """Part a text into lines that are surely one row each, to be read at once, and others, which are read here."""
+    ends = np.flatnonzero(np.frombuffer(raw, np.uint8) == ord("\n")) + 1
+    if not len(ends) or ends[-1] != len(raw):
+        ends = np.append(ends, len(raw))
+    odd = records.odd(raw, ends, form.delimiter)
+    plain: list[bytes] = []
+    numbers: list[np.ndarray] = []
+    rows: list[tuple[int, list[str]]] = []
     refused: list[Refused] = []
+    # Lines are counted by \n; ``shift`` is how many more there are on behalf of lone carriage returns.
+    done, position, shift = 0, 0, first
+    for line in odd.tolist():
+        if line < done:
+            continue
+        start = int(ends[line - 1]) if line else 0
+        if line > done:
+            plain.append(raw[position:start])
+            numbers.append(np.arange(done + shift, line + shift))
+        position, number = start, line + shift
+        while True:
+            record = records.read(raw, position, delimiter=form.delimiter, width=len(form.header), last=last)
+            if record is None:
+                return _Split(plain, numbers, rows, refused, number, raw[position:])
+            if record.fields:
+                rows.append((number, record.fields))
+            elif record.problem:
+                refused.append(Refused(number, *record.problem))
+            position, number = record.end, number + record.lines
+            done = int(np.searchsorted(ends, position)) + 1
+            if ends[done - 1] == position:
+                break
+        shift = number - done
+    if position < len(raw):
+        plain.append(raw[position:])
+        numbers.append(np.arange(done + shift, len(ends) + shift))
+    return _Split(plain, numbers, rows, refused, len(ends) + shift, b"")
+
+
+def _joined(split: _Split, first: int, form: Layout, *, position: int) -> Chunk:
+    """Return the rows of a text in parts, in the order of their lines."""
+    refused = list(split.refused)
+    raw = b"".join(split.plain)
+    lines = np.concatenate([np.empty(0, np.int64), *split.numbers])
+    columns = _read_plain(raw, lines, form, refused)
+    ragged = [row.line for row in refused[len(split.refused) :]]
+    if ragged:
+        lines = lines[~np.isin(lines, ragged)]
+    if split.rows:
+        lines = np.concatenate([lines, [line for line, _ in split.rows]])
+        cells = zip(*[fields for _, fields in split.rows], strict=True)
+        columns = [pa.concat_arrays([a, pa.array(b, pa.string())]) for a, b in zip(columns, cells, strict=True)]
+        order = np.argsort(lines, kind="stable")
+        lines, columns = lines[order], [column.take(pa.array(order)) for column in columns]
+    refused.sort(key=lambda row: row.line)
+    return Chunk(lines, columns, refused, position)
+
+
+def _read_plain(raw: bytes, lines: np.ndarray, form: Layout, refused: list[Refused]) -> list[pa.Array]:
+    """Read lines that are one row each by columns, and add those of another number of fields to ``refused``."""
+    width = len(form.header)
+    names = [f"c{number}" for number in range(width)]
+    if not raw:
+        return [pa.array([], pa.string()) for _ in names]
 
     def refuse(row: pyarrow.csv.InvalidRow) -> str:
-        refused.append(_ragged(first + row.number - 1, row.actual_columns, width, row.text))
+        found = f"{row.actual_columns} fields instead of {width}"
+        refused.append(Refused(int(lines[row.number - 1]), "ragged", found, row.text.rstrip("\r\n")))
         return "skip"
 
-    names = [f"c{number}" for number in range(width)]
     table = pyarrow.csv.read_csv(
-        io.BytesIO(raw),
+        pa.py_buffer(raw),
         read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=names, block_size=len(raw) + 1),
         parse_options=pyarrow.csv.ParseOptions(
-            delimiter=form.delimiter, quote_char='"' if quotes else False, invalid_row_handler=refuse
+            delimiter=form.delimiter, quote_char='"' if b'"' in raw else False, invalid_row_handler=refuse
         ),
         convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), check_utf8=False),
     ).combine_chunks()
-    taken = text.count("\n") + (not text.endswith("\n"))
-    columns = [column.chunk(0) if column.num_chunks else pa.array([], pa.string()) for column in table.columns]
-    longest = max(pc.max(pc.utf8_length(column)).as_py() or 0 for column in columns)
-    if table.num_rows + len(refused) != taken or longest > csv.field_size_limit():
-        return None
-    lines = np.setdiff1d(np.arange(first, first + taken), [row.line for row in refused], assume_unique=True)
-    return (lines, columns, refused), taken
-
-
-def _simple_quotes(delimiter: str) -> re.Pattern[str]:
-    """Return the pattern of a quoted cell that holds neither quotation marks nor line ends."""
-    mark = re.escape(delimiter)
-    return re.compile(f'(?:(?<={mark})|(?<=\\n)|\\A)"[^"\\r\\n]*"(?={mark}|\\r|\\n|\\Z)')
-
-
-def _careful(text: str, stream: TextIO, form: Layout, first: int) -> tuple[_Rows, int]:
-    """Read ``text``, and on from ``stream`` to the end of the row it stops in, one row after the other."""
-    whole = list(io.StringIO(text, newline=""))
-    numbers: list[int] = []
-    rows: list[list[str]] = []
-    refused: list[Refused] = []
-    at = first
-    for taken, row in _records(whole, iter(stream.readline, ""), form):
-        if isinstance(row, list):
-            numbers.append(at)
-            rows.append(row)
-        elif row is not None:
-            refused.append(Refused(at, *row))
-        at += taken
-    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-    empty = [pa.array([], pa.string()) for _ in form.header]
-    return (np.array(numbers, dtype=np.int64), columns or empty, refused), at - first
-
-
-_Problem = tuple[str, str, str]
-
-
-def _records(whole: list[str], more: Iterator[str], form: Layout) -> Iterator[tuple[int, list[str] | _Problem | None]]:
-    """Yield for each record how many lines it takes and its fields, or what is wrong with it, or None if it is blank.
-
-    A record that breaks the rules of quoting gives up its first line only; reading goes on with the next, so that one
-    open quotation mark costs one row.
-    """
-    again: deque[str] = deque()
-    taken: list[str] = []
-    left = len(whole)
-    lines = itertools.chain(whole, more)
-
-    def feed() -> Iterator[str]:
-        nonlocal left
-        while again or left > 0 or taken:
-            if again:
-                line = again.popleft()
-            else:
-                line = next(lines, "")
-                left -= 1
-                if not line:
-                    return
-            taken.append(line)
-            yield line
-
-    def reader() -> Iterator[list[str]]:
-        return iter(csv.reader(feed(), delimiter=form.delimiter, strict=True))
-
-    rows = reader()
-    while True:
-        taken.clear()
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            found = "too_long" if "field limit" in str(error) and len(taken) == 1 else "quotation"
-            yield 1, (found, taken[0].rstrip("\r\n")[:200], taken[0].rstrip("\r\n"))
-            again.extendleft(reversed(taken[1:]))
-            rows = reader()
-            continue
-        problem = _problem(row, taken, len(form.header))
-        if problem and problem[0] == "quotation":
-            yield 1, problem
-            again.extendleft(reversed(taken[1:]))
-        else:
-            yield len(taken), problem or row or None
-
-
-def _problem(row: list[str], taken: Iterable[str], width: int) -> _Problem | None:
-    lines = list(taken)
-    text = "".join(lines).rstrip("\r\n")
-    if row and len(row) != width:
-        if len(lines) > 1:
-            first = lines[0].rstrip("\r\n")
-            return "quotation", first[:200], first
-        return "ragged", f"{len(row)} fields instead of {width}", text
-    if "\0" in text:
-        return "unreadable", text[:200], text
-    if _UNDECODED.search(text):
-        return "encoding", text[:200].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), text
-    return None
-
-
-def _ragged(line: int, fields: int, width: int, text: str) -> Refused:
-    return Refused(line, "ragged", f"{fields} fields instead of {width}", text.rstrip("\r\n"))
+    return [column.chunk(0) if column.num_chunks else pa.array([], pa.string()) for column in table.columns]

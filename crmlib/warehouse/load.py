@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,12 +137,12 @@ def load(
 
 def _load(job: _Job, found: list[tuple[Source, str]], *, progress: bool) -> LoadReport:
     known = all(digest for _, digest in found)
-    if known and (earlier := _earlier(job, _fingerprint(job, found))):
+    if known and (earlier := _earlier(job, found, _fingerprint(job, found))):
         return _nothing_to_do(job, earlier)
     staged = _stage(job, found, progress=progress)
     if not known:
         fingerprint = _fingerprint(job, [(one.source, one.sha256) for one in staged])
-        if earlier := _earlier(job, fingerprint):
+        if earlier := _earlier(job, found, fingerprint):
             return _nothing_to_do(job, earlier)
         _update(job, fingerprint=fingerprint)
     _update(
@@ -163,21 +164,43 @@ def _stage(job: _Job, found: list[tuple[Source, str]], *, progress: bool) -> lis
     staged = []
     # Compressing what lives for seconds would cost a third of the time.
     settings: dict[str, Any] = {**_limits(job), "force_compression": "uncompressed"}
+    if not any(source.kind == "parquet" for source, _ in found):
+        # Parts of text come one after the other; a second thread has nothing to do but to wait, which costs as much.
+        settings["threads"] = 1
     with (
         duckdb.connect(str(job.staging), config=settings) as connection,
         tqdm(total=sum(sizes) or None, unit="B", unit_scale=True, desc="load", disable=not progress) as bar,
     ):
+        # In one transaction, since rows of each part by itself would be written twice, to the log first.
+        connection.execute("BEGIN")
         rules.create_tables(connection, job.sections)
         for number, (source, digest) in enumerate(found):
             bar.set_postfix_str(source.name)
+            places = [(job.sections.index(section), section) for section in source.sections]
             with sources.readable(source):
-                staged.append(sources.stage(connection, source, number, sha256=digest, advance=bar.update))
-                for section in source.sections:
-                    place = job.sections.index(section)
-                    rules.cast(connection, staged[-1], place, section, recorded_at=job.recorded_at)
+                one = sources.stage(
+                    connection,
+                    source,
+                    number,
+                    sha256=digest,
+                    folder=job.work,
+                    take=partial(_cast, connection, job, places),
+                    advance=bar.update,
+                )
+                for place, section in places:
+                    rules.name_problems(connection, one, place, section, recorded_at=job.recorded_at)
+            staged.append(one)
         for number, section in enumerate(job.sections):
             rules.find_duplicates(connection, number, section)
+        connection.execute("COMMIT")
     return staged
+
+
+def _cast(
+    connection: duckdb.DuckDBPyConnection, job: _Job, places: Sequence[tuple[int, Section]], part: sources.Part
+) -> None:
+    for number, section in places:
+        rules.cast(connection, part, number, section, recorded_at=job.recorded_at)
 
 
 def _limits(job: _Job) -> dict[str, str]:
@@ -319,23 +342,23 @@ def _finish(job: _Job, **fields: Any) -> None:
 def _as_far_as_possible() -> Iterator[None]:
     try:
         yield
-    except sa.exc.SQLAlchemyError:
+    except (sa.exc.SQLAlchemyError, stores.StoreFault):
         return
 
 
-def _earlier(job: _Job, fingerprint: str) -> Load | None:
+def _earlier(job: _Job, found: Sequence[tuple[Source, str]], fingerprint: str) -> Load | None:
     """Return the accepted load that brought the same, if the served version has it.
 
     A dump says what holds now: loading an old one again means something unless it was the last of its tables.
     """
-    fed = {section.table: section.dump for section in job.sections}
+    dumps = {section.table for source, _ in found for section in source.sections if section.dump}
     with stores.session(job.data) as store:
         accepted = sa.select(Load).where(Load.state == "accepted", Load.version.in_(lineage(job.data)))
         for row in store.scalars(accepted.order_by(Load.load_id.desc())):
             if row.fingerprint == fingerprint:
                 store.expunge(row)
                 return row
-            if any(fed.get(name) for name in row.counts or {}):
+            if dumps & set(row.counts or {}):
                 return None
     return None
 

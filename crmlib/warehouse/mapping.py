@@ -5,7 +5,6 @@ Described for users in ``docs/mapping.md``.
 
 from __future__ import annotations
 
-import codecs
 import datetime as dt
 import difflib
 import fnmatch
@@ -274,8 +273,8 @@ def _check_reading(label: str, options: Mapping[str, Any]) -> None:
     if "delimiter" in options and (len(str(options["delimiter"])) != 1 or options["delimiter"] in '"\r\n'):
         raise DataError(f'{label}: delimiter = {options["delimiter"]!r}; it is one character, such as ";" or "\\t"')
     try:
-        codecs.lookup(str(options.get("encoding", "utf-8")))
-    except LookupError as error:
+        _check_encoding(str(options.get("encoding") or "utf-8"))
+    except (LookupError, UnicodeError, ValueError) as error:
         raise DataError(
             f'{label}: there is no encoding {options["encoding"]!r}; usual ones are "utf-8", "cp1251", "utf-16"'
         ) from error
@@ -285,6 +284,12 @@ def _check_reading(label: str, options: Mapping[str, Any]) -> None:
         raise DataError(
             f'{label}: there is no time zone {options["time_zone"]!r}; write it like "Europe/Prague"'
         ) from error
+
+
+def _check_encoding(name: str) -> None:
+    """Raise an error for what is no encoding of texts, or none that can go on behind bytes that are not of it."""
+    "a".encode(name)
+    b"\xff\xff\xff\xff".decode(name, "surrogateescape")
 
 
 def _text(value: Any) -> str:

@@ -33,14 +33,23 @@ def prune(path: str | os.PathLike[str], *, keep: int = 5, now: dt.datetime) -> p
     folder = existing(path)
     if keep < 1:
         raise UsageError(f"keep is {keep}; keep at least 1 version")
-    data = folder.parent
+    return _pruned(folder.parent, keep, now)
+
+
+def clear(data: Path, *, now: dt.datetime) -> pd.DataFrame:
+    """Remove what killed builds and loads left behind, and no version; in and out as of ``prune``."""
+    return _pruned(data, None, now)
+
+
+def _pruned(data: Path, keep: int | None, now: dt.datetime) -> pd.DataFrame:
     with machine_faults(data):
         with stores.session(data) as store:
             store.get(Pointer, SERVED, with_for_update=True)
-            served = sa.select(Pointer.version).where(Pointer.version.is_not(None))
-            newest = sa.select(Version.version).where(Version.state == "published").order_by(Version.version.desc())
-            old = Version.version.not_in(list(store.scalars(newest.limit(keep)))) & Version.version.not_in(served)
-            store.execute(sa.update(Version).where(Version.state == "published", old).values(state="pruned"))
+            if keep is not None:
+                served = sa.select(Pointer.version).where(Pointer.version.is_not(None))
+                newest = sa.select(Version.version).where(Version.state == "published").order_by(Version.version.desc())
+                old = Version.version.not_in(list(store.scalars(newest.limit(keep)))) & Version.version.not_in(served)
+                store.execute(sa.update(Version).where(Version.state == "published", old).values(state="pruned"))
             for row in store.scalars(sa.select(Version).where(Version.state == "building")):
                 if processes.gone(row.process, since=row.created_at, now=now):
                     row.state = "failed"
@@ -51,7 +60,12 @@ def prune(path: str | os.PathLike[str], *, keep: int = 5, now: dt.datetime) -> p
                 load.load_id for load in loads if not processes.gone(load.process, since=load.started_at, now=now)
             }
             states = {row.version: row.state for row in store.execute(sa.select(Version.version, Version.state))}
-        removed = [_remove(data, file, reason) for file, reason in _removable(data, states, running)]
+        removable = [
+            (file, reason)
+            for file, reason in _removable(data, states, running)
+            if keep is not None or reason == "orphan"
+        ]
+        removed = [_remove(data, file, reason) for file, reason in removable]
     return pd.DataFrame(removed, columns=["file", "reason", "bytes"]).astype(
         {"file": "str", "reason": "str", "bytes": "int64"}
     )

@@ -11,10 +11,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet
 
+from crmlib.store.files import make_folder, sync
 from crmlib.warehouse import rules, schema
 from crmlib.warehouse.delimited import Layout
 from crmlib.warehouse.mapping import RECORDED, Section, original
-from crmlib.warehouse.sources import Staged, as_written
+from crmlib.warehouse.records import MARKED
+from crmlib.warehouse.sources import Staged, as_written, lines_of
+
+LONGEST_NAME = 255
+"""Bytes a file's name may have."""
 
 _FOUND = "SELECT * FROM staging.problems UNION ALL SELECT * FROM orphans"
 
@@ -54,7 +59,7 @@ def write(
     """
     if not counts(connection):
         return None
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     notes = _notes(connection, sections)
     files = pa.table(
         {
@@ -77,16 +82,30 @@ def write(
     connection.unregister("notes")
     connection.unregister("files")
     pa.parquet.write_table(table, _beside(report))
-    _beside(report).replace(report)
+    _keep(report)
     names = Counter(_file_name(one) for one in staged)
     for one in staged:
         repeated = f".{one.number + 1}" if names[_file_name(one)] > 1 else ""
-        _write_rows(connection, folder / f"load-{load_id:06d}{repeated}-{_file_name(one)}", one)
+        _write_rows(connection, folder / _cut(f"load-{load_id:06d}{repeated}-{_file_name(one)}"), one)
     return report
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.writing")
+    return path.with_name(f".{path.name[:40]}.writing")
+
+
+def _keep(path: Path) -> None:
+    """Give a complete file its name, on the disk too: the store is about to point at it."""
+    sync(_beside(path))
+    _beside(path).replace(path)
+    sync(path.parent)
+
+
+def _cut(name: str) -> str:
+    """Return a file's name with the end of its stem cut off where it is longer than systems allow."""
+    stem, dot, end = name.rpartition(".")
+    room = LONGEST_NAME - len((dot + end).encode())
+    return stem.encode()[:room].decode(errors="ignore") + dot + end
 
 
 def _file_name(staged: Staged) -> str:
@@ -118,26 +137,31 @@ def _notes(connection: duckdb.DuckDBPyConnection, sections: Sequence[Section]) -
 
 
 def _write_rows(connection: duckdb.DuckDBPyConnection, path: Path, staged: Staged) -> None:
-    bad = f"SELECT line FROM ({_FOUND}) WHERE file = {staged.number}"
-    if not connection.execute(f"{bad} LIMIT 1").fetchall():
+    bad = f"SELECT DISTINCT line FROM ({_FOUND}) WHERE file = {staged.number} ORDER BY line"
+    lines = connection.execute(bad).fetchnumpy()["line"]
+    if not len(lines):
         return
     form = staged.form or Layout("utf-8", ",", tuple(staged.columns), 1)
-    cells = ", ".join(f"CAST({name} AS VARCHAR)" for name in _columns(staged, form))
-    connection.execute(
-        f"SELECT line, [{cells}] AS cells, NULL AS text FROM staging.{staged.raw} WHERE line IN ({bad}) "
-        f"UNION ALL SELECT line, NULL, text FROM staging.{staged.broken} ORDER BY line"
-    )
-    with _beside(path).open("w", encoding=form.encoding, errors="surrogateescape", newline="") as stream:
+    # The cells of Parquet files and databases have no greatest length, and a row that is refused needs none.
+    cells = ", ".join(f"CAST({name} AS VARCHAR)[:{csv.field_size_limit() + 1}]" for name in _columns(staged, form))
+    broken = connection.cursor().execute(f"SELECT line, text FROM staging.{staged.broken} ORDER BY line")
+    waiting = broken.fetchone()
+    with _beside(path).open("w", encoding=form.encoding, errors=MARKED, newline="") as stream:
         # With both characters in the line end, the writer puts cells that hold either of them in quotation marks.
         writer = csv.writer(stream, delimiter=form.delimiter, lineterminator="\r\n")
         writer.writerow(form.header)
-        while rows := connection.fetchmany(10_000):
-            for _, row, text in rows:
-                if row is None:
-                    stream.write(as_written(text) + "\r\n")
-                else:
+        for part in lines_of(connection, staged, lines):
+            connection.execute(f"SELECT line, [{cells}] FROM {part.relation} ORDER BY line")
+            while rows := connection.fetchmany(10_000):
+                for line, row in rows:
+                    while waiting and waiting[0] < line:
+                        stream.write(as_written(waiting[1]) + "\r\n")
+                        waiting = broken.fetchone()
                     writer.writerow(row)
-    _beside(path).replace(path)
+        while waiting:
+            stream.write(as_written(waiting[1]) + "\r\n")
+            waiting = broken.fetchone()
+    _keep(path)
 
 
 def _columns(staged: Staged, form: Layout) -> list[str]:

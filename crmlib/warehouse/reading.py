@@ -33,10 +33,13 @@ WITH_MILLS = ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"]
 
 _WHOLE = r"[+-]?\d{1,18}(\.0*)?"
 _SHORT = r"[+-]?\d{1,11}(\.\d{1,4})?"
-_SMALL = r"[+-]?(\d{1,11}\.?\d*|\.\d+)"
+_SMALL = r"[+-]?(\d{1,11}(\.\d*)?|\.\d+)"
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)"
 _POWER = r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,2}"
 _OFFSET = r":.*(Z|[+-]\d\d(:?\d\d)?)$"
+_SECONDS = "____-__-_____:__:__"
+"""Times to the second as they are mostly written, which have no offset unless they end with Z."""
+
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 
 
@@ -67,11 +70,12 @@ def family(kind: str) -> str:
     return "other"
 
 
-def cell(how: Field, column: sa.Column[Any], raw: tuple[str, str] | None) -> tuple[str, str]:
+def cell(how: Field, column: sa.Column[Any], raw: tuple[str, str] | None, *, trimmed: bool = False) -> tuple[str, str]:
     """Return the SQL of a source cell, emptied and translated as the mapping says, and the family of what it yields.
 
     ``raw`` is the staged column and its DuckDB type, None for a constant. A cell of a typed source stays typed where
-    the canonical column is of the same nature; everything else is text.
+    the canonical column is of the same nature; everything else is text. ``trimmed`` says that no cell begins or ends
+    with a space.
     """
     if raw is None:
         return literal(how.value or ""), "plain"
@@ -91,7 +95,7 @@ def cell(how: Field, column: sa.Column[Any], raw: tuple[str, str] | None) -> tup
         if empty:
             expression = f"CASE WHEN {_shown(expression, kind)} IN ({', '.join(empty)}) THEN NULL ELSE {expression} END"
         return expression, kind
-    text = f"trim({_shown(expression, kind)})"
+    text = expression if trimmed and kind == "text" else f"trim({_shown(expression, kind)})"
     if how.null == ("",):
         text = f"nullif({text}, '')"
     else:
@@ -160,6 +164,15 @@ def _numbers(how: Field, text: str, kind: str) -> list[str]:
     return [spaces, marked] if kind == "plain" else [marked]
 
 
+def _plainly(how: Field, text: str) -> tuple[str, str]:
+    """Return the condition that a text is digits and at most a decimal mark, and the SQL of it with a decimal point.
+
+    Nearly all are, and need none of the costlier rewriting of ``_numbers``.
+    """
+    pattern = _SHORT.replace("\\.", f"\\{how.decimal}")
+    return f"regexp_full_match({text}, '{pattern}')", text if how.decimal == "." else f"replace({text}, ',', '.')"
+
+
 def _first(ways: list[str]) -> str:
     return ways[0] if len(ways) == 1 else f"coalesce({', '.join(ways)})"
 
@@ -169,43 +182,46 @@ def _whole(how: Field, text: str, kind: str) -> str:
         return text
     if kind in ("float", "decimal"):
         return f"CASE WHEN {text} = trunc({text}) THEN TRY_CAST({text} AS BIGINT) END"
-    return _first(
+    ways = _first(
         [
             f"CASE WHEN regexp_full_match({number}, '{_WHOLE}') "
             rf"THEN TRY_CAST(regexp_extract({number}, '^[+-]?\d+') AS BIGINT) END"
             for number in _numbers(how, text, kind)
         ]
     )
+    return rf"CASE WHEN regexp_full_match({text}, '[+-]?\d{{1,18}}') THEN TRY_CAST({text} AS BIGINT) ELSE {ways} END"
 
 
 def _double(how: Field, text: str, kind: str) -> str:
     if kind in ("whole", "float", "decimal"):
         return f"CASE WHEN isfinite(TRY_CAST({text} AS DOUBLE)) THEN TRY_CAST({text} AS DOUBLE) END"
-    return _first(
+    ways = _first(
         [
             f"CASE WHEN regexp_full_match({number}, '{_NUMBER}|{_POWER}') THEN TRY_CAST({number} AS DOUBLE) END"
             for number in _numbers(how, text, kind)
         ]
     )
+    matches, number = _plainly(how, text)
+    return f"CASE WHEN {matches} THEN TRY_CAST({number} AS DOUBLE) ELSE {ways} END"
 
 
 def _minor(how: Field, text: str, kind: str, currency: str | None) -> str:
     """Return minor units of an amount in major ones, rounded half away from zero, exactly."""
     if kind == "whole":
         return f"TRY_CAST(CAST({text} AS HUGEINT) * {_minor_per_unit(currency)} AS BIGINT)"
+    matches, plain = _plainly(how, text)
+    times = f"* {_minor_per_unit(currency)} AS BIGINT)"
     ways = []
     for number in _numbers(how, text, kind):
         # Cutting digits off behind the fourth changes no rounding to two or three. Wide decimals are exact, but slow.
         cut = rf"regexp_extract({number}, '^[+-]?\d*\.?\d{{0,4}}')"
-        times = f"* {_minor_per_unit(currency)} AS BIGINT)"
         wide = f"CAST(TRY_CAST({number} AS DECIMAL(38, 18)) AS DECIMAL(30, 4))"
         ways.append(
-            f"CASE WHEN regexp_full_match({number}, '{_SHORT}') THEN CAST(TRY_CAST({number} AS DECIMAL(18, 4)) {times} "
-            f"WHEN regexp_full_match({number}, '{_SMALL}') THEN CAST(TRY_CAST({cut} AS DECIMAL(18, 4)) {times} "
+            f"CASE WHEN regexp_full_match({number}, '{_SMALL}') THEN CAST(TRY_CAST({cut} AS DECIMAL(18, 4)) {times} "
             f"WHEN regexp_full_match({number}, '{_NUMBER}') THEN TRY_CAST(TRY_CAST({cut} AS DECIMAL(30, 4)) {times} "
             f"WHEN regexp_full_match({number}, '{_POWER}') THEN TRY_CAST({wide} {times} END"
         )
-    return _first(ways)
+    return f"CASE WHEN {matches} THEN CAST(TRY_CAST({plain} AS DECIMAL(18, 4)) {times} ELSE {_first(ways)} END"
 
 
 def _minor_per_unit(currency: str | None) -> str:
@@ -247,4 +263,5 @@ def _time(how: Field, text: str, kind: str) -> str:
     seconds = rf"regexp_replace({text}, '([T ]\d\d?:\d\d)([Z+-])', '\1:00\2')"
     colon = rf"regexp_replace({seconds}, '([+-]\d\d)(\d\d)$', '\1:\2')"
     offset = f"timezone('UTC', TRY_CAST({colon} AS TIMESTAMPTZ))"
-    return f"CASE WHEN regexp_matches({text}, '{_OFFSET}') THEN {offset} ELSE {found} END"
+    perhaps = f"({text} NOT LIKE '{_SECONDS}' OR suffix({text}, 'Z'))"
+    return f"CASE WHEN {perhaps} AND regexp_matches({text}, '{_OFFSET}') THEN {offset} ELSE {found} END"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,7 @@ import sqlalchemy as sa
 from crmlib.warehouse import build, reading, schema
 from crmlib.warehouse.mapping import RECORDED, Section
 from crmlib.warehouse.reading import literal
-from crmlib.warehouse.sources import Staged
-
-"""Tables whose rows may be known before they come about: a price list, a campaign of next month."""
+from crmlib.warehouse.sources import Part, Staged, lines_of
 
 EARLIEST, LATEST = dt.date(1800, 1, 1), dt.date(2200, 1, 1)
 """Dates outside are taken for placeholders."""
@@ -151,38 +150,68 @@ def create_tables(connection: duckdb.DuckDBPyConnection, sections: Sequence[Sect
 
 
 def cast(
-    connection: duckdb.DuckDBPyConnection, staged: Staged, number: int, section: Section, *, recorded_at: dt.datetime
+    connection: duckdb.DuckDBPyConnection, part: Part, number: int, section: Section, *, recorded_at: dt.datetime
 ) -> None:
-    """Add the rows of a staged source to typed_<number>, and what is wrong with them to ``problems``."""
-    found = checks(section, recorded_at)
-    rows = _values(staged, section, recorded_at)
-    bad = " OR ".join(f"({check.condition})" for check in found)
-    names = ", ".join(f'"v_{name}"' for name in filled(section))
+    """Add rows of a source to typed_<number>, where ``bad`` says whether a row by itself breaks a rule."""
+    bad = " OR ".join(f"({check.condition})" for check in _checks_of(part, section, recorded_at))
+    long = {check.column: check.condition for check in _too_long(part, section)}
+    names = ", ".join(
+        f'CASE WHEN {long[name]} THEN NULL ELSE "v_{name}" END' if name in long else f'"v_{name}"'
+        for name in filled(section)
+    )
     recorded = f'"v_{RECORDED}"' if section.recorded_at else "NULL"
     connection.execute(
-        f"INSERT INTO typed_{number} SELECT {staged.number}, line, {names}, {recorded}, coalesce({bad}, false) FROM ({rows})"
+        f"INSERT INTO typed_{number} SELECT {part.number}, line, {names}, {recorded}, coalesce({bad}, false) "
+        f"FROM ({_values(part, section, recorded_at)})"
     )
+
+
+def name_problems(
+    connection: duckdb.DuckDBPyConnection, staged: Staged, number: int, section: Section, *, recorded_at: dt.datetime
+) -> None:
+    """Enter into ``problems`` what is wrong with the rows of a source that are bad by themselves, and its broken lines."""
     connection.execute(
-        f"INSERT INTO problems SELECT {number}, {staged.number}, line, '', rule, found FROM \"{staged.broken}\""
+        f"INSERT INTO problems SELECT {number}, {staged.number}, line, '', rule, found FROM {staged.broken}"
     )
-    some = connection.execute(f"SELECT count(*) FROM typed_{number} WHERE bad AND file = {staged.number}").fetchall()[
-        0
-    ][0]
-    if not some:
-        return
-    lines = f"SELECT line FROM typed_{number} WHERE bad AND file = {staged.number}"
-    connection.execute(f"CREATE TEMP TABLE suspects AS SELECT * FROM ({rows}) WHERE line IN ({lines})")
-    for check in found:
-        shown = f'CAST("t_{check.column}" AS VARCHAR)[:{SHOWN}]'
+    bad = f"SELECT line FROM typed_{number} WHERE bad AND file = {staged.number} ORDER BY line"
+    for part in lines_of(connection, staged, connection.execute(bad).fetchnumpy()["line"]):
+        found = _checks_of(part, section, recorded_at)
+        shown = [
+            f'CAST("t_{name}" AS VARCHAR)[:{SHOWN}] AS "s_{name}"' for name in dict.fromkeys(c.column for c in found)
+        ]
+        broken = [f"{check.condition} AS broken_{place}" for place, check in enumerate(found)]
         connection.execute(
-            f"INSERT INTO problems SELECT {number}, {staged.number}, line, {literal(check.column)}, "
-            f"{literal(check.rule)}, {shown} FROM suspects WHERE {check.condition}"
+            f"CREATE OR REPLACE TEMP TABLE suspects AS SELECT line, {', '.join([*shown, *broken])} "
+            f"FROM ({_values(part, section, recorded_at)})"
         )
-    connection.execute("DROP TABLE suspects")
+        for place, check in enumerate(found):
+            connection.execute(
+                f"INSERT INTO problems SELECT {number}, {staged.number}, line, {literal(check.column)}, "
+                f'{literal(check.rule)}, "s_{check.column}" FROM suspects WHERE broken_{place}'
+            )
+        connection.execute("DROP TABLE suspects")
 
 
-def _values(staged: Staged, section: Section, recorded_at: dt.datetime) -> str:
-    """Return the query of a source's lines with, for each column filled, the cell t_… and the value v_…."""
+def _checks_of(part: Part, section: Section, recorded_at: dt.datetime) -> list[Check]:
+    return [*checks(section, recorded_at), *_too_long(part, section)]
+
+
+def _too_long(part: Part, section: Section) -> list[Check]:
+    """Return the rules against texts longer than a cell of a delimited file may be, for sources that know no limit.
+
+    A small Parquet file can hold texts that would fill the disk.
+    """
+    if part.source.kind == "csv":
+        return []
+    table, longest = schema.tables()[section.table], csv.field_size_limit()
+    texts = [name for name in filled(section) if isinstance(table.c[name].type, sa.String)]
+    # The bytes are known at once, the characters must be counted.
+    condition = f'coalesce(strlen("v_{{0}}") > {longest} AND length("v_{{0}}") > {longest}, false)'
+    return [Check(name, "too_long", condition.format(name)) for name in texts]
+
+
+def _values(part: Part, section: Section, recorded_at: dt.datetime) -> str:
+    """Return the query of some rows with, for each column filled, the cell t_… and the value v_…."""
     table = schema.tables()[section.table]
     fields = {name: (section.fields[name], table.c[name]) for name in filled(section)}
     if section.recorded_at:
@@ -190,9 +219,9 @@ def _values(staged: Staged, section: Section, recorded_at: dt.datetime) -> str:
     cells, values = ["line"], ["*"]
     currency = '"t_currency"' if "currency" in fields else None
     for name, (how, column) in fields.items():
-        raw = staged.columns[how.column] if how.column else None
-        expression, kind = reading.cell(how, column, raw)
-        plain = kind == "text" and staged.source.plain
+        raw = part.columns[how.column] if how.column else None
+        expression, kind = reading.cell(how, column, raw, trimmed=raw is not None and raw[0] in part.trimmed)
+        plain = kind == "text" and part.source.plain
         cells.append(f'{expression} AS "t_{name}"')
         found = reading.value(
             how,
@@ -203,7 +232,7 @@ def _values(staged: Staged, section: Section, recorded_at: dt.datetime) -> str:
             recorded_at=recorded_at,
         )
         values.append(f'{found} AS "v_{name}"')
-    return f'SELECT {", ".join(values)} FROM (SELECT {", ".join(cells)} FROM "{staged.raw}")'
+    return f"SELECT {', '.join(values)} FROM (SELECT {', '.join(cells)} FROM {part.relation})"
 
 
 def find_duplicates(connection: duckdb.DuckDBPyConnection, number: int, section: Section) -> None:

@@ -1,17 +1,19 @@
-"""Where rows come from: files and database tables, brought as they are into a staging file."""
+"""Where rows come from: files and database tables, read part by part and kept as they are beside the staging file."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 import sqlalchemy as sa
 
 from crmlib.errors import DataError, NotFoundError
@@ -21,6 +23,12 @@ from crmlib.warehouse.reading import literal
 
 ROWS = 50_000
 """Database rows fetched at a time."""
+
+TOGETHER = 100_000
+"""Rows of some lines that are looked at together."""
+
+_WIDE_SPACES = ["\xa0".encode(), "\u1680".encode(), "\u2000".encode()[:2], "\u205f".encode(), "\u3000".encode()]
+"""The spaces beside " " in UTF-8, the many of U+2000 to U+202F by their first two bytes."""
 
 PARQUET_END = (".parquet", ".pq")
 
@@ -49,26 +57,38 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some rows of the source of this ``number``: a ``relation`` with ``line`` and the columns, which lives for a moment.
+
+    ``columns`` says source column -> (column of the relation, DuckDB type); ``trimmed`` are columns of the relation
+    without a space at the beginning or end of any cell, as far as is known.
+    """
+
+    source: Source
+    number: int
+    columns: dict[str, tuple[str, str]]
+    relation: str
+    trimmed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Staged:
-    """A source in the staging file.
+    """A source that was read.
 
     Attributes: ``number`` of the source, from which its relations have their names; ``columns`` source column ->
-    (column of the relation, DuckDB type); ``form`` how the file was written (None but for delimited files);
-    ``sha256`` of the content; ``refused`` how many lines are in the relation of refused lines.
+    (column of a part, DuckDB type); ``form`` how the file was written (None but for delimited files); ``cells`` the
+    file that keeps its rows as they were (a Parquet file is that itself); ``sha256`` of the content; ``refused`` how
+    many lines are in the relation of refused lines.
     """
 
     source: Source
     number: int
     columns: dict[str, tuple[str, str]]
     form: delimited.Layout | None
+    cells: Path
     sha256: str
     rows: int
     refused: int
-
-    @property
-    def raw(self) -> str:
-        """The relation of rows: ``line`` and the columns."""
-        return f"raw_{self.number}"
 
     @property
     def broken(self) -> str:
@@ -151,18 +171,106 @@ def stage(
     number: int,
     *,
     sha256: str,
+    folder: Path,
+    take: Callable[[Part], None],
     advance: Callable[[int], object],
 ) -> Staged:
-    """Bring a source into the staging file; ``advance`` is told how many bytes (or rows of a database) were read.
+    """Read a source part by part; ``take`` is given each, ``advance`` how many bytes (rows of a database) were read.
 
-    Raises DataError where the file cannot be read or lacks a column of the mapping.
+    Its rows are kept as they are in ``folder``, the lines that are no rows in a table of the connection. Raises
+    DataError where the source cannot be read or lacks a column of the mapping.
     """
-    connection.execute(f"CREATE TABLE refused_{number} (line BIGINT, rule VARCHAR, found VARCHAR, text VARCHAR)")
+    connection.execute(f"CREATE TABLE refused_{number} (line BIGINT, rule VARCHAR, found VARCHAR, text BLOB)")
     if source.kind == "parquet":
-        return _stage_parquet(connection, source, number, sha256=sha256, advance=advance)
-    if source.kind == "table":
-        return _stage_table(connection, source, number, advance=advance)
-    return _stage_delimited(connection, source, number, sha256=sha256, advance=advance)
+        return _stage_parquet(connection, source, number, sha256=sha256, take=take, advance=advance)
+    content = hashlib.sha256()
+    form = None if source.kind == "table" else _layout(source)
+    headers = form.header if form else _database_columns(source)
+    pieces = _delimited_pieces(source, form) if form else _database_pieces(source, headers, content)
+    names = [f"c{position}" for position in range(len(headers))]
+    columns = {header: (name, "VARCHAR") for header, name in zip(headers, names, strict=True)}
+    cells = folder / f"cells-{number}.arrow"
+    rows, refused = 0, 0
+    kept = pa.schema([("line", pa.int64()), *[(name, pa.string()) for name in names]])
+    with pa.OSFile(str(cells), "wb") as file, pa.ipc.new_stream(file, kept) as writer:
+        for arrays, broken, progress in pieces:
+            table = pa.Table.from_arrays(arrays, schema=kept)
+            if table.num_rows:
+                writer.write_table(table)
+                with _registered(connection, "part", table):
+                    take(Part(source, number, columns, "part", _trimmed(table)))
+            if broken:
+                _keep_refused(connection, number, broken)
+            rows, refused = rows + table.num_rows, refused + len(broken)
+            advance(progress)
+    return Staged(source, number, columns, form, cells, sha256 or content.hexdigest(), rows, refused)
+
+
+def _trimmed(table: pa.Table) -> frozenset[str]:
+    """Return the text columns of which no cell begins or ends with a space, as the engine's trim understands it."""
+    return frozenset(
+        name for name in table.column_names if name != "line" and all(map(_no_spaces_around, table[name].chunks))
+    )
+
+
+def _no_spaces_around(cells: pa.Array) -> bool:
+    _, offsets, content = cells.buffers()
+    if content is None or not content.size:
+        return True
+    places = np.frombuffer(offsets, np.int32)[cells.offset : cells.offset + len(cells) + 1]
+    filled = places[1:] > places[:-1]
+    data = np.frombuffer(content, np.uint8)
+    edges = np.concatenate([data[places[:-1][filled]], data[places[1:][filled] - 1]])
+    if (edges == ord(" ")).any():
+        return False
+    # Other spaces are of several bytes, and it is enough to know that there is none anywhere.
+    raw = content.to_pybytes() if (edges >= 0x80).any() else b""
+    return not any(space in raw for space in _WIDE_SPACES)
+
+
+def lines_of(connection: duckdb.DuckDBPyConnection, staged: Staged, lines: np.ndarray) -> Iterator[Part]:
+    """Yield the rows of a source on some lines (ascending), as they were, in parts that fit into memory."""
+    if not len(lines):
+        return
+    if staged.source.kind == "parquet":
+        with _registered(connection, "wanted", pa.table({"line": lines})):
+            rows = _parquet_rows(staged.cells, staged.columns)
+            chosen = f"(SELECT * FROM ({rows}) WHERE line IN (SELECT line FROM wanted))"
+            yield Part(staged.source, staged.number, staged.columns, chosen)
+        return
+    with pa.OSFile(str(staged.cells)) as file, pa.ipc.open_stream(file) as reader:
+        for table in _together(_on_lines(reader, lines)):
+            with _registered(connection, "part", table):
+                yield Part(staged.source, staged.number, staged.columns, "part")
+
+
+def _on_lines(batches: Iterable[pa.RecordBatch], lines: np.ndarray) -> Iterator[pa.Table]:
+    for batch in batches:
+        there = batch.column("line").to_numpy()
+        first, end = np.searchsorted(lines, [there[0], there[-1] + 1])
+        if end > first:
+            yield pa.Table.from_batches([batch]).take(pa.array(np.flatnonzero(np.isin(there, lines[first:end]))))
+
+
+def _together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield small tables as fewer large ones."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(len, held)) >= TOGETHER:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
+    connection.register(name, table)
+    try:
+        yield
+    finally:
+        connection.unregister(name)
 
 
 @contextmanager
@@ -170,42 +278,32 @@ def readable(source: Source) -> Iterator[None]:
     """Say in a DataError which source it is that the engine cannot read."""
     try:
         yield
-    except (duckdb.InvalidInputException, duckdb.IOException) as error:
-        if source.kind != "parquet" or "No space left" in str(error):
+    except duckdb.Error as error:
+        # What the reader of Parquet's own layout stumbles over comes as the bare class.
+        reading = isinstance(error, duckdb.InvalidInputException | duckdb.IOException) or type(error) is duckdb.Error
+        if source.kind != "parquet" or not reading or "No space left" in str(error):
             raise
         raise DataError(
             f"{source.path}: not a readable Parquet file ({_first_line(error)}); export it again"
         ) from error
 
 
-def _stage_delimited(
-    connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    number: int,
-    *,
-    sha256: str,
-    advance: Callable[[int], object],
-) -> Staged:
+_Piece = tuple[list[Any], list[delimited.Refused], int]
+"""Arrays of the lines and the columns, refused lines, and how far the reading went on."""
+
+
+def _layout(source: Source) -> delimited.Layout:
     assert source.path is not None
-    first = source.sections[0]
-    settings = {"encoding": "", "delimiter": ""} if source.plain else _one_form(source, first)
-    form = delimited.layout(source.path, wanted=source.wanted(), **settings)
-    names = [f"c{position}" for position in range(len(form.header))]
-    connection.execute(f"CREATE TABLE raw_{number} (line BIGINT, {', '.join(f'{name} VARCHAR' for name in names)})")
-    position, refused = 0, 0
+    settings = {"encoding": "", "delimiter": ""} if source.plain else _one_form(source, source.sections[0])
+    return delimited.layout(source.path, wanted=source.wanted(), **settings)
+
+
+def _delimited_pieces(source: Source, form: delimited.Layout) -> Iterator[_Piece]:
+    assert source.path is not None
+    position = 0
     for chunk in delimited.chunks(source.path, form):
-        if len(chunk.lines):
-            table = pa.Table.from_arrays([pa.array(chunk.lines), *chunk.columns], names=["line", *names])
-            connection.register("chunk", table)
-            connection.execute(f"INSERT INTO raw_{number} SELECT * FROM chunk")
-            connection.unregister("chunk")
-        if chunk.refused:
-            _keep_refused(connection, number, chunk.refused)
-        refused += len(chunk.refused)
-        advance(chunk.position - position)
+        yield [pa.array(chunk.lines), *chunk.columns], chunk.refused, chunk.position - position
         position = chunk.position
-    columns = {header: (name, "VARCHAR") for header, name in zip(form.header, names, strict=True)}
-    return Staged(source, number, columns, form, sha256, _count(connection, number), refused)
 
 
 def _one_form(source: Source, first: Section) -> dict[str, str]:
@@ -221,22 +319,20 @@ def _one_form(source: Source, first: Section) -> dict[str, str]:
 
 
 def _keep_refused(connection: duckdb.DuckDBPyConnection, number: int, refused: list[delimited.Refused]) -> None:
-    # What could not be decoded travels as the characters U+F780 to U+F7FF, since Arrow holds no lone surrogates.
-    private = {code: code - 0xDC00 + 0xF700 for code in range(0xDC80, 0xDD00)}
     arrays = {
         "line": pa.array([row.line for row in refused], pa.int64()),
         "rule": pa.array([row.rule for row in refused], pa.string()),
-        "found": pa.array([row.found.translate(private) for row in refused], pa.string()),
-        "text": pa.array([row.text.translate(private) for row in refused], pa.string()),
+        "found": pa.array([row.found for row in refused], pa.string()),
+        # Bytes, since what could not be decoded is there as lone surrogates, which the engine's texts cannot hold.
+        "text": pa.array([row.text.encode("utf-8", "surrogatepass") for row in refused], pa.binary()),
     }
-    connection.register("chunk", pa.table(arrays))
-    connection.execute(f"INSERT INTO refused_{number} SELECT * FROM chunk")
-    connection.unregister("chunk")
+    with _registered(connection, "broken", pa.table(arrays)):
+        connection.execute(f"INSERT INTO refused_{number} SELECT * FROM broken")
 
 
-def as_written(text: str) -> str:
+def as_written(text: bytes) -> str:
     """Return the text of a refused line as ``delimited.open_text`` reads and writes it."""
-    return text.translate({code - 0xDC00 + 0xF700: code for code in range(0xDC80, 0xDD00)})
+    return text.decode("utf-8", "surrogatepass")
 
 
 def _stage_parquet(
@@ -245,6 +341,7 @@ def _stage_parquet(
     number: int,
     *,
     sha256: str,
+    take: Callable[[Part], None],
     advance: Callable[[int], object],
 ) -> Staged:
     assert source.path is not None
@@ -252,46 +349,51 @@ def _stage_parquet(
     described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({quoted})").fetchall()
     columns = {name: (f"c{position}", kind) for position, (name, kind, *_) in enumerate(described)}
     _check_columns(source, list(columns))
-    listed = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" AS {column}' for name, (column, _) in columns.items())
-    connection.execute(
-        f"CREATE VIEW raw_{number} AS SELECT file_row_number + 1 AS line, {listed} "
-        f"FROM read_parquet({quoted}, file_row_number = true)"
-    )
+    taken = [name for name in columns if name.lower() == "file_row_number"]
+    if taken:
+        raise DataError(
+            f"{source.path}: a column is called {taken[0]}, a name kept for the numbers of lines; rename it"
+        )
+    rows = connection.execute(f"SELECT count(*) FROM read_parquet({quoted})").fetchall()[0][0]
+    take(Part(source, number, columns, f"({_parquet_rows(source.path, columns)})"))
     advance(source.path.stat().st_size)
-    return Staged(source, number, columns, None, sha256, _count(connection, number), 0)
+    return Staged(source, number, columns, None, source.path, sha256, rows, 0)
 
 
-def _stage_table(
-    connection: duckdb.DuckDBPyConnection, source: Source, number: int, *, advance: Callable[[int], object]
-) -> Staged:
+def _parquet_rows(path: Path, columns: dict[str, tuple[str, str]]) -> str:
+    """Return the query of a Parquet file's rows, numbered from 1."""
+    listed = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" AS {column}' for name, (column, _) in columns.items())
+    file = f"read_parquet({literal(str(path.absolute()))}, file_row_number = true)"
+    return f"SELECT file_row_number + 1 AS line, {listed} FROM {file}"
+
+
+def _database_columns(source: Source) -> tuple[str, ...]:
+    assert source.url is not None
+    headers = tuple(column["name"] for column in sa.inspect(sa.create_engine(source.url)).get_columns(source.name))
+    _check_columns(source, list(headers))
+    return headers
+
+
+def _database_pieces(source: Source, headers: Sequence[str], content: hashlib._Hash) -> Iterator[_Piece]:
+    """Yield the rows of a database table, numbered from 1, and add them to the hash of the ``content``."""
     assert source.url is not None
     engine = sa.create_engine(source.url)
-    headers = [column["name"] for column in sa.inspect(engine).get_columns(source.name)]
-    _check_columns(source, headers)
-    names = [f"c{position}" for position in range(len(headers))]
-    connection.execute(f"CREATE TABLE raw_{number} (line BIGINT, {', '.join(f'{name} VARCHAR' for name in names)})")
     # Plain columns without types: SQLAlchemy would stop at the first date that is none.
     select: Any = sa.select(*[sa.column(header) for header in headers]).select_from(sa.table(source.name))
-    content = hashlib.sha256(repr(headers).encode())
+    content.update(repr(list(headers)).encode())
     line = 1
     try:
         with engine.connect().execution_options(stream_results=True, yield_per=ROWS) as database:
             for part in database.execute(select).partitions():
                 texts = [[_plain_text(value) for value in row] for row in part]
-                arrays = [pa.array(column, pa.string()) for column in zip(*texts, strict=True)]
-                lines = pa.array(range(line, line + len(part)), pa.int64())
-                connection.register("chunk", pa.Table.from_arrays([lines, *arrays], names=["line", *names]))
-                connection.execute(f"INSERT INTO raw_{number} SELECT * FROM chunk")
-                connection.unregister("chunk")
                 content.update(repr(texts).encode("utf-8", "surrogatepass"))
+                columns = [pa.array(column, pa.string()) for column in zip(*texts, strict=True)]
+                yield [pa.array(range(line, line + len(part)), pa.int64()), *columns], [], len(part)
                 line += len(part)
-                advance(len(part))
     except sa.exc.SQLAlchemyError as error:
         raise DataError(f"table {source.name} of the database cannot be read ({_first_line(error)})") from error
     finally:
         engine.dispose()
-    columns = {header: (name, "VARCHAR") for header, name in zip(headers, names, strict=True)}
-    return Staged(source, number, columns, None, content.hexdigest(), line - 1, 0)
 
 
 def _plain_text(value: Any) -> str | None:
@@ -312,14 +414,8 @@ def _check_columns(source: Source, there: list[str]) -> None:
         if name not in there:
             raise DataError(
                 f"{source.path or source.name}: there is no column {name!r} (for {fills}); it has {len(there)}: "
-                f"{', '.join(there[:20])}; correct the mapping or the file{closest(name, there)}"
+                f"{', '.join(map(delimited.short, there[:20]))}; correct the mapping or the file{closest(name, map(delimited.short, there))}"
             )
-
-
-def _count(connection: duckdb.DuckDBPyConnection, number: int) -> int:
-    found = connection.execute(f"SELECT count(*) FROM raw_{number}").fetchone()
-    assert found is not None
-    return int(found[0])
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from crmlib import paths
 from crmlib.errors import CrmError, DataError, EnvironmentFault, NotFoundError
+from crmlib.store import files
 from crmlib.store import session as stores
 from crmlib.store.tables import Load, Pointer, Version
 from crmlib.warehouse import build, schema, snapshot
@@ -43,6 +44,9 @@ _LISTED = {
     "loads": "str",
 }
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG)
+_BROKEN = (duckdb.IOException, duckdb.FatalException)
+"""What DuckDB raises where a file cannot be written or read, and ever after with that connection."""
+
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -137,7 +141,9 @@ def building(data: Path, *, now: dt.datetime, company: companies.Company | None 
             finally:
                 connection.close()
         finally:
-            _discard(data, version)
+            # What cannot be given up now is given up by the next `prune`; it must not hide why the building ended.
+            with suppress(CrmError, OSError, sa.exc.SQLAlchemyError):
+                _discard(data, version)
 
 
 def open(path: str | os.PathLike[str], *, version: int | None = None) -> snapshot.Warehouse:
@@ -261,9 +267,7 @@ def _open(folder: Path, version: int) -> snapshot.Warehouse:
 def _allocate(data: Path, now: dt.datetime) -> tuple[int, int | None]:
     """Enter a new version into the store; return its number and that of the served one."""
     folder = paths.warehouse(data)
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        _sync(data)
+    files.make_folder(folder)
     with stores.session(data) as store:
         _ensure_pointer(store)
         row = Version(state="building", file="", format_version=schema.FORMAT_VERSION, created_at=now)
@@ -365,5 +369,10 @@ def machine_faults(data: Path) -> Iterator[None]:
             raise EnvironmentFault(
                 f"{data}: not allowed to write here ({text.splitlines()[0]}); give yourself the right to write or "
                 "choose another folder with --data"
+            ) from error
+        if number == errno.EIO or isinstance(error, _BROKEN):
+            raise EnvironmentFault(
+                f"{data}: the disk reported an error ({(text.splitlines() or [''])[0]}); check it before anything else, "
+                "then try again; the served version is unchanged"
             ) from error
         raise

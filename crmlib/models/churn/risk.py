@@ -34,6 +34,7 @@ STAYERS = 16_000
 
 _PRIOR = calibration.Prior(np.array([0.0, 1.0]), np.array([2.0, 0.5]), np.array([1.0, 0.5]))
 _Z = propensity._Z
+_CHUNK = 65_536
 
 Followed = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -159,7 +160,7 @@ class ChurnModel:
         log_odds, deviation = (part[:, 0] for part in fitted.left.logits(features))
         month, later = fitted.windows
         risk = expit(log_odds)
-        share = fitted.shares.predict(_design(fitted.left, features))
+        share = self._share(features)
         table = pd.DataFrame(
             {
                 "customer_id": features["customer_id"].array,
@@ -174,6 +175,15 @@ class ChurnModel:
             }
         )
         return Risks(table, fitted.shares.reasons, share * risk[:, None])
+
+    def _share(self, features: pd.DataFrame) -> np.ndarray:
+        """Return the share of each reason (rows x reasons), in chunks: the design of all customers at once is large."""
+        fitted = self.fitted_
+        out = np.empty((len(features), len(fitted.shares.reasons)))
+        for first in range(0, len(features), _CHUNK):
+            rows = slice(first, first + _CHUNK)
+            out[rows] = fitted.shares.predict(_design(fitted.left, features.iloc[rows]))
+        return out
 
     def as_propensity(self) -> PropensityModel:
         """Return leaving within 90 days as a propensity model of one outcome, for ``explain`` and ``registry``."""

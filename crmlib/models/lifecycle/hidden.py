@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +29,8 @@ FEWEST = 200
 STEPS = 200
 ENOUGH = 1e-4
 """The fit ends when a step gains less log-likelihood per customer."""
+BLOCK = 100_000
+"""Customers followed at a time, so that memory does not grow with their number."""
 _PRIOR = 0.5  # what each class is given in advance, so that nothing is impossible
 NEWCOMER_DAYS = 92
 
@@ -46,7 +51,7 @@ class Encoded:
     ended: Array
     newcomer: Array
 
-    def take(self, some: Array, *, until: int | None = None) -> Encoded:
+    def take(self, some: Array | slice, *, until: int | None = None) -> Encoded:
         """Return some customers, and only the first ``until`` dates."""
         return Encoded(
             self.customer_id[some],
@@ -78,7 +83,10 @@ class HiddenModel:
 
     def filtered(self, encoded: Encoded) -> Array:
         """Return the chance of each state given what was known by then (customers × dates × states + 1); 0 before that."""
-        return _forward(self, encoded, _chances(self, encoded))[0]
+        out = np.empty((*encoded.codes.shape[:2], self.states + 1))
+        for place, part in _blocks(encoded):
+            out[place] = _forward(self, part, _chances(self, part))[0]
+        return out
 
 
 def encode(observed: Sequence[pd.DataFrame]) -> Encoded:
@@ -142,8 +150,15 @@ def fit(encoded: Encoded, *, states: int = STATES, seed: int = 7, start: HiddenM
 
 def log_likelihood(model: HiddenModel, encoded: Encoded) -> Array:
     """Return the log-likelihood of each customer's whole history."""
-    _, scale = _forward(model, encoded, _chances(model, encoded))
-    return np.log(scale).sum(axis=1)
+    parts = [_forward(model, part, _chances(model, part))[1] for _, part in _blocks(encoded)]
+    return np.concatenate([np.log(scale).sum(axis=1) for scale in parts])
+
+
+def _blocks(encoded: Encoded) -> Iterator[tuple[slice, Encoded]]:
+    """Yield the customers in blocks, with their place among all; at least one block, even of nobody."""
+    for first in range(0, max(len(encoded.customer_id), 1), BLOCK):
+        place = slice(first, first + BLOCK)
+        yield place, encoded.take(place)
 
 
 def _first(given: Encoded, states: int) -> HiddenModel:
@@ -165,6 +180,20 @@ def _first(given: Encoded, states: int) -> HiddenModel:
 
 def _step(model: HiddenModel, given: Encoded) -> tuple[HiddenModel, float]:
     """Return the model after one step of EM, and the mean log-likelihood per customer before it."""
+    parts = [_counted(model, part) for _, part in _blocks(given)]
+    start, pairs, *emit, likelihood = (functools.reduce(operator.add, sums) for sums in zip(*parts, strict=True))
+    states = model.states
+    move = pairs * model.move
+    move[:states] += _PRIOR / (states + 1)
+    move[states] = np.eye(states + 1)[states]
+    better = HiddenModel(_shares(start + _PRIOR), _shares(move), tuple(_shares(one + _PRIOR) for one in emit), ())
+    return better, float(likelihood / len(given.customer_id))
+
+
+def _counted(model: HiddenModel, given: Encoded) -> list[Any]:
+    """Return what is expected of some customers: how many begin in each state, what moves weigh, by channel how many are
+    seen in each class (states × classes); and their log-likelihood.
+    """
     chances = _chances(model, given)
     alpha, scale = _forward(model, given, chances)
     size, dates, total = alpha.shape
@@ -181,20 +210,15 @@ def _step(model: HiddenModel, given: Encoded) -> tuple[HiddenModel, float]:
         beta = np.where(_back(given, column + 1)[:, None], 1.0, ahead @ model.move.T)
         gamma[:, column] = alpha[:, column] * beta
     live = given.present & ~given.ended
+    weight = gamma[live][:, :states]
     emit = []
     for number, classes in enumerate(_sizes()):
         code = given.codes[:, :, number][live]
-        weight = gamma[live][:, :states]
-        count = np.stack([np.bincount(code, weight[:, state], minlength=classes) for state in range(states)])
-        emit.append(_shares(count + _PRIOR))
+        emit.append(np.stack([np.bincount(code, weight[:, state], minlength=classes) for state in range(states)]))
     first = given.present.argmax(axis=1)
     begun = gamma[np.arange(size), first, :states]
     start = np.stack([begun[~given.newcomer].sum(axis=0), begun[given.newcomer].sum(axis=0)])
-    move = pairs * model.move
-    move[:states] += _PRIOR / total
-    move[states] = np.eye(total)[states]
-    better = HiddenModel(_shares(start + _PRIOR), _shares(move), tuple(emit), ())
-    return better, float(np.log(scale).sum() / size)
+    return [start, pairs, *emit, np.log(scale).sum()]
 
 
 def _chances(model: HiddenModel, encoded: Encoded) -> Array:
