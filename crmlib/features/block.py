@@ -93,7 +93,7 @@ class Block:
         """Return which rows count, the window and the level apart."""
         name = (measure.where, measure.date, measure.kind in ("values", "squares", "value") and measure.value)
         if name in self.places:
-            return self.places[name]  # type: ignore[no-any-return]
+            return self.places[name]
         kept = []
         if measure.where:
             kept.append(self.columns["where", measure.where])
@@ -102,7 +102,7 @@ class Block:
         if name[2] and not self.columns["given", measure.value].all():
             kept.append(self.columns["given", measure.value])
         self.places[name] = np.flatnonzero(np.logical_and.reduce(kept)) if kept else slice(None)
-        return self.places[name]  # type: ignore[no-any-return]
+        return self.places[name]
 
     def cube(self, measure: Measure) -> Array:
         """Return the cube of a measure's kind, value, rows, date and levels; whole numbers summed up from the end."""
@@ -178,7 +178,7 @@ class Block:
             found = np.full(len(day), source.day_number(FOREVER), dtype=np.int32)
             found[order[:-1]] = np.where(same, day[order[1:]], source.day_number(FOREVER))
             self.places["next", date] = found
-        return self.places["next", date]  # type: ignore[no-any-return]
+        return self.places["next", date]
 
     def state(self, measure: Measure) -> Array:
         """Return the sum of the balances in force at the end of the window."""

@@ -97,7 +97,7 @@ def _plain(column: Any) -> Array:
         column = column.cast(pa.int32())
     elif pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    return column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+    return column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
 
 
 def needed(batch: Iterable[Measure], rows: sa.Subquery) -> dict[Any, Any]:

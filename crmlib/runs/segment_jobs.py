@@ -124,10 +124,13 @@ def _assigned(
     def member(snapshot: warehouse.Snapshot, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         return model.result().assign(table), table if snapshot is snapshots[-1] else None
 
+    def measured(snapshot: warehouse.Snapshot) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        return member(snapshot, measure(snapshot))
+
     # Two threads: most of the work is DuckDB's and numpy's, outside Python's lock, and the fit waits for the first date only.
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(measure, snapshots[0])
-        others = [pool.submit(lambda one=one: member(one, measure(one))) for one in snapshots[1:]]
+        others = [pool.submit(measured, one) for one in snapshots[1:]]
         try:
             model.set_result(fit(first.result()))
         except BaseException as error:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -138,7 +139,7 @@ def _notes(connection: duckdb.DuckDBPyConnection, sections: Sequence[Section]) -
 
 def _write_rows(connection: duckdb.DuckDBPyConnection, path: Path, staged: Staged) -> None:
     bad = f"SELECT DISTINCT line FROM ({_FOUND}) WHERE file = {staged.number} ORDER BY line"
-    lines = connection.execute(bad).fetchnumpy()["line"]
+    lines = np.asarray(connection.execute(bad).fetchnumpy()["line"])
     if not len(lines):
         return
     form = staged.form or Layout("utf-8", ",", tuple(staged.columns), 1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import sqlalchemy as sa
 
 from crmlib.warehouse import build, reading, schema
@@ -174,7 +175,7 @@ def name_problems(
         f"INSERT INTO problems SELECT {number}, {staged.number}, line, '', rule, found FROM {staged.broken}"
     )
     bad = f"SELECT line FROM typed_{number} WHERE bad AND file = {staged.number} ORDER BY line"
-    for part in lines_of(connection, staged, connection.execute(bad).fetchnumpy()["line"]):
+    for part in lines_of(connection, staged, np.asarray(connection.execute(bad).fetchnumpy()["line"])):
         found = _checks_of(part, section, recorded_at)
         shown = [
             f'CAST("t_{name}" AS VARCHAR)[:{SHOWN}] AS "s_{name}"' for name in dict.fromkeys(c.column for c in found)
