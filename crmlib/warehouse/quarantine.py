@@ -17,7 +17,7 @@ from crmlib.warehouse import rules, schema
 from crmlib.warehouse.delimited import Layout
 from crmlib.warehouse.mapping import RECORDED, Section, original
 from crmlib.warehouse.records import MARKED
-from crmlib.warehouse.sources import Staged, as_written, lines_of
+from crmlib.warehouse.sources import Staged, as_written, lines_of, readable
 
 LONGEST_NAME = 255
 """Bytes a file's name may have."""
@@ -147,7 +147,10 @@ def _write_rows(connection: duckdb.DuckDBPyConnection, path: Path, staged: Stage
     cells = ", ".join(f"CAST({name} AS VARCHAR)[:{csv.field_size_limit() + 1}]" for name in _columns(staged, form))
     broken = connection.cursor().execute(f"SELECT line, text FROM staging.{staged.broken} ORDER BY line")
     waiting = broken.fetchone()
-    with _beside(path).open("w", encoding=form.encoding, errors=MARKED, newline="") as stream:
+    with (
+        readable(staged.source),  # damage in a Parquet file may lie where only these rows are
+        _beside(path).open("w", encoding=form.encoding, errors=MARKED, newline="") as stream,
+    ):
         # With both characters in the line end, the writer puts cells that hold either of them in quotation marks.
         writer = csv.writer(stream, delimiter=form.delimiter, lineterminator="\r\n")
         writer.writerow(form.header)

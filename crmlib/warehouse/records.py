@@ -45,7 +45,7 @@ def shown(text: str) -> str:
     """
     return UNDECODED.sub(
         lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}" if ord(found[0]) >> 8 == 0xDC else "?", text[:200]
-    )
+    )[:200]
 
 
 @dataclass(frozen=True)
