@@ -248,4 +248,6 @@ def remedy(error: OSError) -> str:
     """Return what to do about a write that the system refused."""
     if error.errno == errno.EIO:
         return "the disk reported an error: check it before anything else"
-    return "make room or choose a folder you may write"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room"
+    return "make it writable or choose another folder with --data"

@@ -40,7 +40,7 @@ codecs.register_error(MARKED, _mark)
 def shown(text: str) -> str:
     """Return the beginning of a text as it is reported, with bytes that were not decoded as in \\xcf.
 
-    >>> print(shown("Pr\udccfha"))
+    >>> print(shown("Pr" + chr(0xDCCF) + "ha"))
     Pr\xcfha
     """
     return UNDECODED.sub(
