@@ -43,8 +43,16 @@ def tick(data: Path) -> list[attempts.Result]:
     return scheduler.tick(data, lambda: max(moment, clock.now()))
 
 
-def of_attempt() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE]
+def of_attempt(data: Path) -> list[psutil.Process]:
+    """The processes of an attempt with this data folder, known by what they were started with."""
+    found = []
+    for one in psutil.process_iter():
+        try:
+            if one.environ().get("CRM_DATA") == str(data) and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+        except psutil.Error:  # gone meanwhile, or not ours
+            continue
+    return found
 
 
 def wait_until(there: Callable[[], object], seconds: float = 60) -> None:
@@ -122,7 +130,7 @@ def test_the_limit_ends_the_kernel_too_and_says_which_cell(tmp_path: Path) -> No
         result.message and "; cell 4 was running" in result.message
     )  # the second is the one with the given parameters
     assert not psutil.pid_exists(int((tmp_path / "kernel").read_text()))
-    assert of_attempt() == []
+    assert of_attempt(tmp_path) == []
     [slot] = slot_history.slots(tmp_path).itertuples()
     assert (slot.state, slot.reason["code"]) == ("failed", "timed_out")
     assert slot.output.endswith("-failed.ipynb") and (tmp_path / slot.output).exists()
@@ -151,11 +159,11 @@ def test_a_stopped_scheduler_ends_what_runs_and_puts_it_back(tmp_path: Path) -> 
     thread = threading.Thread(target=lambda: found.append(attempts.supervise(tmp_path, held, now=clock.now, stop=stop)))
     thread.start()
     wait_until((tmp_path / "runs" / "there").exists, 120)
-    assert len(of_attempt()) >= 2  # the command, and the kernel in a session of its own
+    assert len(of_attempt(tmp_path)) >= 2  # the command, and the kernel in a session of its own
     stop.set()
     thread.join(60)
     assert found[0].state == "interrupted"
-    assert of_attempt() == []
+    assert of_attempt(tmp_path) == []
     [slot] = slot_history.slots(tmp_path).itertuples()
     assert (slot.state, slot.tries) == ("waiting", 0)
 
