@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from crmlib.features import cubes, source
-from crmlib.features.cubes import Array, Grid
+from crmlib.features.cubes import Array, Grid, Room
 from crmlib.features.plan import Measure, bound, bounds
 from crmlib.features.spec import find_table
 
@@ -22,6 +22,10 @@ NO_DAY = source.day_number(NEVER)
 def levels_of(batch: Iterable[Measure], by: str) -> list[str]:
     """Return the levels of a code column that any of the measures takes, in order: level n has the code n + 1."""
     return sorted({measure.level for measure in batch if measure.by == by})
+
+
+Cut = tuple[int, int, "slice | list[int]"]
+"""A window's first span, the one after its last, and levels."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +64,47 @@ class Layout:
             planes[measure] = *grids[measure.date, measure.by].window(*windows[measure]), level
         return cls(as_of, batch, levels, grids, windows, planes)
 
+    def cut(self, measures: Sequence[Measure]) -> Cut:
+        """Return where measures that differ in their levels alone lie in their cube."""
+        first, last, _ = self.planes[measures[0]]
+        return first, last, consecutive([self.planes[measure][2] for measure in measures])
+
+
+def consecutive(numbers: list[int]) -> slice | list[int]:
+    """Return numbers as a slice where they follow each other: that takes no copy."""
+    start = numbers[0]
+    return slice(start, start + len(numbers)) if numbers == list(range(start, start + len(numbers))) else numbers
+
 
 class Block:
-    """Columns of rows of the customers numbered in ``key``, below ``size``, and what is counted from them."""
+    """Columns of rows of the customers numbered in ``key``, below ``size``, and what is counted from them.
 
-    def __init__(self, columns: dict[Any, Array], size: int, layout: Layout) -> None:
+    What it returns may lie in ``room``, where the next block's will be.
+    """
+
+    def __init__(self, columns: dict[Any, Array], size: int, layout: Layout, room: Room) -> None:
         self.columns = columns
+        self.room = room
         self.key = columns["key"]
         self.size = size
         self.layout = layout
         self.places: dict[Any, Any] = {}
         self.cubes: dict[Any, Array] = {}
+        self.found: dict[Measure, Array] = {}
 
-    def measure(self) -> dict[Measure, Array]:
-        """Return each measure of the batch, one element for each of the block's customers."""
-        around = {"squares": self.squares, "value": self.last_value, "state": self.state}
-        return {m: around.get(m.kind, self.from_cube)(m) for m in self.layout.batch}
+    def __getitem__(self, measure: Measure) -> Array:
+        if measure not in self.found:
+            around = {"squares": self.squares, "value": self.last_value, "state": self.state}
+            self.found[measure] = around.get(measure.kind, self.from_cube)(measure)
+        return self.found[measure]
+
+    def planes(self, measure: Measure, cut: Cut) -> tuple[Array, Array | None]:
+        """Return two planes, by level and customer, whose difference is the measure over the cut; None for nothing."""
+        first, last, levels = cut
+        cube = self.cube(measure)
+        if first >= last:
+            return cube[0, levels], cube[0, levels]
+        return cube[first, levels], cube[last, levels] if last < len(cube) else None
 
     def grid(self, date: str, by: str) -> Grid:
         """Return the grid over ``date`` and ``by``."""
@@ -113,13 +142,15 @@ class Block:
             grid, cell = self.cell(date, by)
             cell, size = cell[rows], (grid.planes + 1) * self.size
             if kind in ("count", "values"):
-                flat = cubes.counted(cell, size)
+                flat = cubes.counted(cell, self.room.filled(name, size, 0, np.int32))
             elif kind == "sum":
-                flat = cubes.added(cell, self.columns["value", measure.value][rows], size)
+                total = self.room.filled(name, size, 0, np.int64)
+                flat = cubes.added(cell, self.columns["value", measure.value][rows], total)
             else:
-                flat = cubes.extreme(cell, self.columns["day", date][rows], size, last=kind == "last")
+                found = self.room.filled(name, size, -cubes.UNSET if kind == "last" else cubes.UNSET, np.int32)
+                flat = cubes.extreme(cell, self.columns["day", date][rows], found, last=kind == "last")
             cube = grid.cube(flat, self.size)
-            whole = kind in ("count", "values", "sum") and np.issubdtype(flat.dtype, np.integer)
+            whole = kind in ("count", "values", "sum") and flat.dtype.kind == "i"
             self.cubes[name] = cubes.summed_back(cube) if whole else cube
         return self.cubes[name]
 
@@ -128,7 +159,7 @@ class Block:
         first, last, level = self.layout.planes[measure]
         cube = self.cube(measure)[:, level]
         if measure.kind not in ("last", "first"):
-            whole = np.issubdtype(cube.dtype, np.integer)
+            whole = cube.dtype.kind == "i"
             return cubes.between(cube, first, last) if whole else np.add.reduce(cube[first:last], axis=0)
         days = (np.maximum if measure.kind == "last" else np.minimum).reduce(cube[first:last], axis=0)
         return np.where(np.abs(days) == cubes.UNSET, np.nan, days)
@@ -151,7 +182,8 @@ class Block:
         """Return the sum of squared deviations from the customer's mean; two passes, as in SQL."""
         rows = self.in_window(measure)
         key, value = self.key[rows], self.columns["value", measure.value][rows]
-        count, total = np.bincount(key, minlength=self.size), cubes.added(key, value, self.size)
+        count = np.bincount(key, minlength=self.size)
+        total = cubes.added(key, value, np.zeros(self.size, dtype=np.int64))
         mean = np.divide(total, count, out=np.zeros(self.size), where=count > 0)
         away = value.astype(np.float64) - mean[key]
         return np.bincount(key, weights=away * away, minlength=self.size)
@@ -195,6 +227,7 @@ class Block:
             rows = np.flatnonzero(kept)
             code = self.columns["code", measure.by][rows].astype(np.int64) if measure.by else 0
             value = self.columns["value", measure.value][rows]
-            flat = cubes.added(code * self.size + self.key[rows], value, (len(levels) + 1) * self.size)
+            total = self.room.filled(name, (len(levels) + 1) * self.size, 0, np.int64)
+            flat = cubes.added(code * self.size + self.key[rows], value, total)
             self.cubes[name] = flat.reshape(-1, self.size)
         return self.cubes[name][levels.index(measure.level) + 1 if measure.by else 0]

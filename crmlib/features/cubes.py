@@ -57,10 +57,14 @@ class Grid:
     def cells(self, day: Array, code: Array | None, key: Array, size: int) -> Array:
         """Return the place of each row in a flat cube of ``planes + 1`` planes of ``size`` customers."""
         first = self.edges[0] - 1
-        place = np.clip(day, first, self.edges[-1]) - first
+        place = np.clip(day, first, self.edges[-1])
+        place -= first
         if code is not None:
-            place = place * (self.levels + 1) + code
-        return (self._plane * size).take(place) + key
+            place *= self.levels + 1
+            place += code
+        cell = (self._plane * size).take(place, mode="clip")
+        cell += key
+        return cell
 
     def cube(self, flat: Array, size: int) -> Array:
         """Return the counted planes of a flat cube by span, level and customer."""
@@ -72,34 +76,47 @@ class Grid:
         return first, self.edges.index(end) + int(self.always)
 
 
-def counted(cell: Array, size: int) -> Array:
-    """Return the number of rows by cell."""
-    total = np.zeros(size, dtype=np.int32)
+class Room:
+    """Memory for cubes, used again block after block: to be given it cleared each time takes as long as the counting."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Array] = {}
+
+    def filled(self, name: Any, size: int, value: int, dtype: type[np.integer[Any]]) -> Array:
+        """Return ``size`` numbers, all of them ``value``; what was returned for this name before is written over."""
+        kept = self._kept.get(name)
+        if kept is None or len(kept) < size:
+            kept = self._kept[name] = np.empty(size, dtype=dtype)
+        part = kept[:size]
+        part.fill(value)
+        return part
+
+
+def counted(cell: Array, total: Array) -> Array:
+    """Return the number of rows by cell, added to ``total``."""
     np.add.at(total, cell, np.int32(1))
     return total
 
 
-def added(cell: Array, value: Array, size: int) -> Array:
-    """Return the sums of ``value`` by cell: whole numbers exactly.
+def added(cell: Array, value: Array, total: Array) -> Array:
+    """Return the sums of ``value`` by cell: whole numbers exactly, added to ``total``, others in an array of their own.
 
     Raises DataError where the amounts of a block come near the end of 64 bits.
     """
     if not np.issubdtype(value.dtype, np.integer):
-        return np.bincount(cell, weights=value, minlength=size)
+        return np.bincount(cell, weights=value, minlength=len(total))
     if len(value):
         largest = max(-int(value.min()), int(value.max()))
         if largest * float(len(value)) >= LARGEST_SUM and float(np.abs(value, dtype=np.float64).sum()) >= LARGEST_SUM:
             raise DataError(
                 f"amounts up to {largest} are too large to be added exactly; check the unit of the money columns"
             )
-    total = np.zeros(size, dtype=np.int64)
     np.add.at(total, cell, value)
     return total
 
 
-def extreme(cell: Array, day: Array, size: int, *, last: bool) -> Array:
-    """Return the last or first day by cell."""
-    found = np.full(size, -UNSET if last else UNSET, dtype=np.int32)
+def extreme(cell: Array, day: Array, found: Array, *, last: bool) -> Array:
+    """Return the last or first day by cell, or what is in ``found`` where that is later or earlier."""
     (np.maximum if last else np.minimum).at(found, cell, day)
     return found
 

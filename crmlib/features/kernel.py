@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from crmlib.features import customers, reading, source
 from crmlib.features.block import Block, Layout
-from crmlib.features.cubes import Array
+from crmlib.features.cubes import Array, Room
 from crmlib.features.plan import Feature, Measure
 from crmlib.features.reading import Query
+from crmlib.features.results import Results, Run
 from crmlib.features.sql import earliest
 from crmlib.warehouse.snapshot import Snapshot
+
+
+class Measured(Protocol):
+    """What was counted of a block of customers."""
+
+    def __getitem__(self, measure: Measure, /) -> Array:
+        """Return a measure, one element for each of the block's customers."""
+
 
 BLOCK = 16_384
 """Customers computed at a time: what their cubes need stays within the processor's caches."""
@@ -30,26 +39,31 @@ def compute(snapshot: Snapshot, features: list[Feature], *, only: Iterable[str] 
     Raises DataError where amounts are too large to be added exactly.
     """
     ids, keys, own = customers.read(snapshot, features, only=only)
-    out: dict[str, Any] = {"customer_id": ids, **allocated(features, len(keys)), **own}
-    fill(snapshot, features, keys, out, some=only is not None)
+    results = Results.of(features, len(keys))
+    fill(snapshot, results, keys, some=only is not None)
+    out: dict[str, Any] = {"customer_id": ids, **dict(results.columns()), **own}
     ratios(features, out)
     return out
 
 
-def fill(snapshot: Snapshot, features: list[Feature], keys: Array, out: dict[str, Any], *, some: bool = False) -> None:
-    """Write the features made of rows into ``out``, by name, for the customers with these keys.
+def fill(snapshot: Snapshot, results: Results, keys: Array, *, some: bool = False) -> None:
+    """Write the features of ``results``, for the customers with these keys.
 
     ``some`` says that the keys are few among many, so that reading everybody's rows would be waste.
     """
     members = reading.blocks(keys, BLOCK)
     with snapshot.warehouse.connect() as connection:
-        for batch in batches(features):
+        for batch, runs in batches(results.runs):
             query, layout = prepared(snapshot, batch)
-            mine = [feature for feature in features if feature.inputs and set(feature.inputs) <= set(batch)]
+            room = Room()
+            cuts = [layout.cut(run.measures) if run.added else None for run in runs]
             for block, columns in reading.by_block(connection, query, members, some=some):
-                found = Block(columns, block.size, layout).measure()
-                for feature in mine:
-                    block.put(computed(feature, found, snapshot.as_of), out[feature.name])
+                found = Block(columns, block.size, layout, room)
+                for run, cut in zip(runs, cuts, strict=True):
+                    if cut:
+                        block.put_difference(*found.planes(run.measures[0], cut), run.values)
+                    else:
+                        block.put(computed(run.features[0], found, snapshot.as_of), run.values)
 
 
 def ratios(features: Iterable[Feature], out: dict[str, Any]) -> None:
@@ -60,19 +74,15 @@ def ratios(features: Iterable[Feature], out: dict[str, Any]) -> None:
             out[feature.name] = FORMULAS[feature.formula](inputs, feature, 0)
 
 
-def allocated(features: Iterable[Feature], size: int) -> dict[str, Array]:
-    """Return an empty array for each feature made of rows."""
-    return {f.name: np.empty(size, dtype=f.dtype) for f in features if f.inputs and f.table}
-
-
-def batches(features: Iterable[Feature]) -> list[list[Measure]]:
-    """Return the measures that one pass over a table's rows yields; balances in force need another than movements."""
-    groups: dict[Any, dict[Measure, None]] = {}
-    for feature in features:
-        for measure in feature.inputs:
-            if isinstance(measure, Measure):
-                groups.setdefault((measure.table, measure.kind == "state"), {})[measure] = None
-    return [list(group) for group in groups.values()]
+def batches(runs: Iterable[Run]) -> list[tuple[list[Measure], list[Run]]]:
+    """Return what one pass over a table's rows yields; balances in force need another pass than movements."""
+    groups: dict[Any, tuple[dict[Measure, None], list[Run]]] = {}
+    for run in runs:
+        measures = run.measures
+        found = groups.setdefault((measures[0].table, measures[0].kind == "state"), ({}, []))
+        found[0].update(dict.fromkeys(measures))
+        found[1].append(run)
+    return [(list(measures), mine) for measures, mine in groups.values()]
 
 
 def prepared(snapshot: Snapshot, batch: list[Measure]) -> tuple[Query, Layout]:
@@ -84,7 +94,7 @@ def prepared(snapshot: Snapshot, batch: list[Measure]) -> tuple[Query, Layout]:
     return query, Layout.of(batch, snapshot.as_of)
 
 
-def computed(feature: Feature, found: dict[Measure, Array], as_of: dt.date) -> Array:
+def computed(feature: Feature, found: Measured, as_of: dt.date) -> Array:
     """Return the values of a feature from its measures."""
     inputs = [found[measure] for measure in feature.inputs]  # type: ignore[index]
     return FORMULAS[feature.formula](inputs, feature, source.day_number(as_of))

@@ -20,12 +20,13 @@ import sqlalchemy as sa
 
 from crmlib.errors import UsageError
 from crmlib.features import cubes, customers, kernel, plan, reading, source
-from crmlib.features.block import FOREVER, Block, Layout
+from crmlib.features.block import FOREVER, Block, Cut, Layout, consecutive
 from crmlib.features.build import frame, resolve
-from crmlib.features.cubes import Array, Grid
+from crmlib.features.cubes import Array, Grid, Room
 from crmlib.features.default import DEFAULT
-from crmlib.features.plan import Feature, Measure
+from crmlib.features.plan import Measure
 from crmlib.features.reading import Columns, Members, Query
+from crmlib.features.results import ADDED, Results, Run
 from crmlib.features.spec import Declaration, find_table, reaches
 from crmlib.features.sql import earliest
 from crmlib.warehouse import snapshot
@@ -34,7 +35,6 @@ from crmlib.warehouse.snapshot import Snapshot, Warehouse
 EVERYBODY = 2**31 - 1
 BLOCK = 8_192
 """Customers counted at a time: fewer than for one date, as the cubes hold the spans of all dates."""
-_ADDED = ("count", "values", "sum")
 
 
 def panel(warehouse: Warehouse, dates: Iterable[str | dt.date], spec: Iterable[Declaration] = DEFAULT) -> pd.DataFrame:
@@ -59,23 +59,24 @@ def panel_parts(
     if not taken:
         raise UsageError("panel: dates is empty; give at least one date")
     features = plan.expand(resolve(spec, taken[-1]))
-    fast = [feature for feature in features if feature.inputs and feature.table and _adds_up(feature)]
-    slow = [feature for feature in features if feature.inputs and feature.table and not _adds_up(feature)]
     read = [customers.read(one, features) for one in taken]
-    scans = [Scan.of(taken, batch, fast) for batch in kernel.batches(fast)]
+    together = [run for run in Results.of(features, 0).runs if _adds_up(run)]
+    scans = [Scan.of(taken, batch, runs) for batch, runs in kernel.batches(together)]
     last = max((int(keys.max(initial=-1)) for _, keys, _ in read), default=-1)
     for low in range(0, max(last, 0) + 1, customers_each):
         within = [(keys >= low) & (keys < low + customers_each) for _, keys, _ in read]
         keys = [keys[kept] for (_, keys, _), kept in zip(read, within, strict=True)]
         ends = np.cumsum([len(own) for own in keys])
-        out = kernel.allocated(features, int(ends[-1]))
-        views = [{n: v[e - len(k) : e] for n, v in out.items()} for k, e in zip(keys, ends, strict=True)]
+        room = Results.of(features, int(ends[-1]))
+        views = [room.part(int(end) - len(own), int(end)) for own, end in zip(keys, ends, strict=True)]
         with warehouse.connect() as connection:
             for scan in scans:
                 scan.fill(connection, keys, views)
         for one, own, view in zip(taken, keys, views, strict=True):
-            kernel.fill(one, slow, own, view)
-        out |= _stacked([(ids, values, kept) for (ids, _, values), kept in zip(read, within, strict=True)])
+            kernel.fill(one, Results(run for run in view.runs if not _adds_up(run)), own)
+        out = dict(room.columns()) | _stacked(
+            [(ids, values, kept) for (ids, _, values), kept in zip(read, within, strict=True)]
+        )
         kernel.ratios(features, out)
         days = np.array([one.as_of for one in taken], dtype="datetime64[us]")
         yield frame(out, features, np.repeat(days, [len(own) for own in keys]))
@@ -94,9 +95,9 @@ def _stacked(read: list[tuple[pa.ChunkedArray, dict[str, Any], Array]]) -> dict[
     return found
 
 
-def _adds_up(feature: Feature) -> bool:
-    """Say whether a feature is made of counts and whole sums of rows that look the same at any date that knows them."""
-    return all(isinstance(measure, Measure) and _whole(measure) for measure in feature.inputs)
+def _adds_up(run: Run) -> bool:
+    """Say whether features are made of counts and whole sums of rows that look the same at any date that knows them."""
+    return all(isinstance(measure, Measure) and _whole(measure) for measure in run.features[0].inputs)
 
 
 def _whole(measure: Measure) -> bool:
@@ -107,25 +108,26 @@ def _whole(measure: Measure) -> bool:
     )
     whole = measure.kind != "sum" or isinstance(table.c[measure.value].type, sa.Integer)
     past = (measure.window[1] or 0) >= 0 and measure.date == table.info["happened"]
-    return measure.kind in _ADDED and table.info["kind"] == "event" and plain and whole and past
+    return measure.kind in ADDED and table.info["kind"] == "event" and plain and whole and past
 
 
 @dataclass(frozen=True)
 class Scan:
     """One table's counts and sums as of several dates: the query, the grid of each code column, each date's layout.
 
-    ``planes`` says for each date and measure the first span of its window and the one after the last, and its level.
+    ``planes`` says for each date and measure the first span of its window and the one after the last, and its level;
+    ``cuts`` the same of each run of features, by the name of its first.
     """
 
     query: Query
-    features: list[Feature]
     dates: list[dt.date]
     grids: dict[tuple[str, str], Grid]
     layouts: list[Layout]
     planes: list[dict[Measure, tuple[int, int, int]]]
+    cuts: list[dict[str, Cut]]
 
     @classmethod
-    def of(cls, taken: list[Snapshot], batch: list[Measure], features: list[Feature]) -> Scan:
+    def of(cls, taken: list[Snapshot], batch: list[Measure], runs: list[Run]) -> Scan:
         """Prepare the scan of a batch's table."""
         dates = [one.as_of for one in taken]
         layouts = [Layout.of(batch, date) for date in dates]
@@ -138,30 +140,36 @@ class Scan:
             {m: (*grids[m.date, m.by].window(*layout.windows[m]), layout.planes[m][2]) for m in batch}
             for layout in layouts
         ]
-        mine = [feature for feature in features if set(feature.inputs) <= set(batch)]
+        cuts = [
+            {
+                run.features[0].name: (*own[run.measures[0]][:2], consecutive([own[m][2] for m in run.measures]))
+                for run in runs
+            }
+            for own in planes
+        ]
         query = Query.of(taken[0].warehouse, _columns(batch, dates), ordered=True)
-        return cls(query, mine, dates, grids, layouts, planes)
+        return cls(query, dates, grids, layouts, planes, cuts)
 
-    def fill(self, connection: duckdb.DuckDBPyConnection, keys: list[Array], out: list[dict[str, Array]]) -> None:
+    def fill(self, connection: duckdb.DuckDBPyConnection, keys: list[Array], out: list[Results]) -> None:
         """Write the features of each date into its ``out``, for the customers with that date's keys."""
         everyone = reading.blocks(np.unique(np.concatenate(keys)), BLOCK)
         wanted = [{block.low: block for block in reading.blocks(own, BLOCK)} for own in keys]
+        room = Room()
         for block, columns in reading.by_block(connection, self.query, everyone, some=False):
-            counted = Counted(self, columns, block.size)
+            counted = Counted(self, columns, block.size, room)
             for number, members in enumerate(wanted):
                 if block.low in members:
                     self.put(counted, number, members[block.low], out[number])
 
-    def put(self, counted: Counted, number: int, members: Members, out: dict[str, Array]) -> None:
+    def put(self, counted: Counted, number: int, members: Members, out: Results) -> None:
         """Write the features of one date and block."""
         found = counted.as_of(number)
-        for feature in self.features:
-            if feature.formula == "value":
-                found.put(feature.inputs[0], members, out[feature.name])  # type: ignore[arg-type]
-            else:
-                inputs = {measure: found[measure] for measure in feature.inputs}  # type: ignore[index]
-                values = kernel.computed(feature, inputs, self.dates[number])  # type: ignore[arg-type]
-                members.put(values[: members.size], out[feature.name])
+        for run in out.runs:
+            cut = self.cuts[number].get(run.features[0].name)
+            if cut and run.added:
+                members.put_difference(*found.planes(run.measures[0], cut), run.values)
+            elif cut:
+                members.put(kernel.computed(run.features[0], found, self.dates[number]), run.values)
 
 
 def _columns(batch: list[Measure], dates: list[dt.date]) -> dict[Any, Any]:
@@ -184,22 +192,22 @@ def _columns(batch: list[Measure], dates: list[dt.date]) -> dict[Any, Any]:
     rows = sa.select(table).where(*conditions).subquery(table.name)
     return {
         **reading.needed(batch, rows),
-        "recorded": sa.cast(rows.c.recorded_at, sa.Date),
-        "superseded": reading.day_of(rows.c.superseded_at, FOREVER),
+        ("day", "recorded"): rows.c.recorded_at,
+        ("day", "superseded"): reading.day_of(rows.c.superseded_at, FOREVER),
     }
 
 
 class Counted(Block):
     """The rows of one block of customers that some date knew, counted for all dates at once."""
 
-    def __init__(self, scan: Scan, columns: Columns, size: int) -> None:
-        super().__init__(columns, size, scan.layouts[0])
+    def __init__(self, scan: Scan, columns: Columns, size: int, room: Room) -> None:
+        super().__init__(columns, size, scan.layouts[0], room)
         self.scan = scan
         self.cuts = np.array([source.day_number(snapshot.cutoff(date).date()) for date in scan.dates])
         day = columns["day", str(find_table(scan.layouts[0].batch[0].table).info["happened"])]
         # Known from the day it happened and for good: what the cube takes every row for.
-        self.odd = np.flatnonzero((columns["recorded"] > day) | (columns["superseded"] < self.cuts[-1]))
-        odd = {name: columns[name][self.odd] for name in ("recorded", "superseded")}
+        self.odd = np.flatnonzero((columns["day", "recorded"] > day) | (columns["day", "superseded"] < self.cuts[-1]))
+        odd = {name: columns["day", name][self.odd] for name in ("recorded", "superseded")}
         self.began, self.known, self.left = (
             np.searchsorted(self.cuts, days, side="right")
             for days in (day[self.odd], np.maximum(odd["recorded"], day[self.odd]), odd["superseded"])
@@ -247,21 +255,16 @@ class Known:
 
     def __getitem__(self, measure: Measure) -> Array:
         first, last, level = self.counted.scan.planes[self.number][measure]
-        cube = self.counted.cube(measure)
+        values, less = self.planes(measure, (first, last, slice(level, level + 1)))
+        return (values if less is None else values - less)[0]
+
+    def planes(self, measure: Measure, cut: Cut) -> tuple[Array, Array | None]:
+        """Return what ``Block.planes`` does, of what was known."""
         if not len(self.unknown):
-            return cubes.between(cube[:, level], first, last)
+            return self.counted.planes(measure, cut)
+        first, last, levels = cut
         name = (measure.kind, measure.value, measure.where, measure.date, measure.by, first, last)
         if name not in self.windows:
-            planes = cubes.between(cube, first, last)
-            self.windows[name] = self.counted.without(self.unknown, planes, measure, self.number)
-        return self.windows[name][level]
-
-    def put(self, measure: Measure, members: Members, into: Array) -> None:
-        """Write a measure into the result; the difference of two planes goes there straight."""
-        first, last, level = self.counted.scan.planes[self.number][measure]
-        cube = self.counted.cube(measure)
-        if members.local is None and isinstance(members.places, slice) and not len(self.unknown) and last < len(cube):
-            places = slice(0, members.size)
-            np.subtract(cube[first, level, places], cube[last, level, places], out=into[members.places])
-        else:
-            members.put(self[measure][: members.size], into)
+            everything = cubes.between(self.counted.cube(measure), first, last)
+            self.windows[name] = self.counted.without(self.unknown, everything, measure, self.number)
+        return self.windows[name][levels], None

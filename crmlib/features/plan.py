@@ -6,7 +6,8 @@ import calendar
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,6 +43,16 @@ class Measure:
     date: str = ""
     window: Window = (None, 0)
     stale: int = 0
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # asked for at every block; texts hash anew in every process, so it stays behind below
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Measure, tuple(getattr(self, field.name) for field in fields(self))
 
 
 @dataclass(frozen=True)
