@@ -161,7 +161,7 @@ def with_featuretools(parquet: Path) -> Callable[[], Any]:
         entities.add_dataframe(rows, "moves", index="transaction", time_index="occurred_at")
         entities.add_dataframe(rows[["customer_key"]].drop_duplicates(), "customers", index="customer_key")
         entities.add_relationship("customers", "customer_key", "moves", "customer_key")
-        entities.add_interesting_values("moves", values={"category": CATEGORIES, "channel": CHANNELS})
+        entities.add_interesting_values(dataframe_name="moves", values={"category": CATEGORIES, "channel": CHANNELS})
         for months in WINDOWS:
             ft.dfs(
                 entityset=entities,

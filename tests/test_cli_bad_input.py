@@ -404,7 +404,12 @@ def test_a_sample_of_ones_own_does_not_make_a_folder_the_demos(crm: Crm, data: P
 
 
 def test_a_password_never_reaches_the_log(crm: Crm, data: Path) -> None:
-    for url in ("postgresql+psycopg://bob:s3cr3t@127.0.0.1:1/x", "sqlite:////nowhere/x.db?password=s3cr3t"):
+    for url in (
+        "postgresql+psycopg://bob:s3cr3t@127.0.0.1:1/x",
+        "postgresql+psycopg://bob:a&s3cr3t@127.0.0.1:1/x",
+        "sqlite:////nowhere/x.db?password=s3cr3t",
+        "sqlite:////nowhere/x.db?password=a@s3cr3t&mode=ro",
+    ):
         assert crm("load", url, *_with(EXAMPLE), "--data", data)[0] != 0
     log = (data / "logs" / "crm.log").read_text(encoding="utf-8")
     assert "bob:***@" in log

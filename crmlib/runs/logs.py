@@ -12,8 +12,9 @@ from pathlib import Path
 from crmlib.runs import secrets
 
 # Passwords in database URLs (user:password@, ?password=…) must not reach the log, wherever in a record they stand.
-_SECRET = re.compile(
-    r"(://[^:/@\s\"]*:|(?:password|passwd|pwd|token|secret)=)[^@&\s\"\\]+(?=@|&|\s|\"|\\|$)", re.IGNORECASE
+_SECRETS = (
+    re.compile(r"(://[^:/@\s\"]*:)[^@\s\"\\]+(?=@)"),
+    re.compile(r"((?:password|passwd|pwd|token|secret)=)[^&\s\"\\]+", re.IGNORECASE),
 )
 _USUAL = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -43,7 +44,10 @@ class JsonFormatter(logging.Formatter):
         entry.update({key: value for key, value in record.__dict__.items() if key not in _USUAL})
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return secrets.scrub(_SECRET.sub(r"\1***", json.dumps(entry, ensure_ascii=False, default=str)), self.data)
+        line = json.dumps(entry, ensure_ascii=False, default=str)
+        for secret in _SECRETS:
+            line = secret.sub(r"\1***", line)
+        return secrets.scrub(line, self.data)
 
 
 class _QuietHandler(RotatingFileHandler):

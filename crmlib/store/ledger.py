@@ -35,7 +35,7 @@ COLUMNS = {
 def start_run(data: Path, *, kind: str, name: str, parameters: Mapping[str, Any], now: dt.datetime) -> int:
     """Enter a run of this process as running and return its number.
 
-    ``kind`` is notebook, demo, train, score or load; ``parameters`` must be plain JSON and hold no secret; ``now`` is
+    ``kind`` is notebook, demo, train, score, load or features; ``parameters`` must be plain JSON and hold no secret; ``now`` is
     UTC.
     """
     with session.session(data) as store:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +16,9 @@ import pyarrow.ipc
 import sqlalchemy as sa
 
 from crmlib.errors import DataError, NotFoundError
-from crmlib.warehouse import delimited
+from crmlib.warehouse import databases, delimited
 from crmlib.warehouse.mapping import FileMapping, Section, closest, original
 from crmlib.warehouse.reading import literal
-
-ROWS = 50_000
-"""Database rows fetched at a time."""
 
 TOGETHER = 100_000
 """Rows of some lines that are looked at together."""
@@ -104,7 +100,8 @@ def find(given: Sequence[str | Path], mapping: FileMapping) -> list[Source]:
     found: list[Source] = []
     for one in given:
         if "://" in str(one):
-            found.extend(_tables(str(one), mapping))
+            url, names = databases.matching(str(one), mapping)
+            found += [Source(name, "table", tuple(mapping.matching(name)), url=url, plain=True) for name in names]
         else:
             found.extend(_files(Path(one), mapping))
     if not found:
@@ -137,28 +134,6 @@ def _files(path: Path, mapping: FileMapping) -> Iterator[Source]:
         yield Source(file.name, "parquet" if parquet else "csv", tuple(sections), path=file, plain=plain)
 
 
-def _tables(text: str, mapping: FileMapping) -> Iterator[Source]:
-    try:
-        url = sa.make_url(text)
-        engine = sa.create_engine(url)
-        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).is_file():
-            raise NotFoundError(f"{url.database}: there is no such database file; check the name and the folder")
-        inspector = sa.inspect(engine)
-        names = sorted({*inspector.get_table_names(), *inspector.get_view_names()})
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
-        shown = text.split("://", maxsplit=1)[0]
-        raise DataError(
-            f"cannot open the {shown} database ({_first_line(error)}); check the address, which looks like "
-            "postgresql+psycopg://user@host/name or sqlite:///path/file.db, and that its driver is installed"
-        ) from error
-    shown = url.render_as_string(hide_password=True)
-    fed = [name for name in names if mapping.matching(name)]
-    if not fed:
-        raise DataError(f"{shown}: no table there matches {mapping.name}; it has {', '.join(names[:20]) or 'none'}")
-    for name in fed:
-        yield Source(name, "table", tuple(mapping.matching(name)), url=url, plain=True)
-
-
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file's content."""
     with path.open("rb") as stream:
@@ -185,8 +160,13 @@ def stage(
         return _stage_parquet(connection, source, number, sha256=sha256, take=take, advance=advance)
     content = hashlib.sha256()
     form = None if source.kind == "table" else _layout(source)
-    headers = form.header if form else _database_columns(source)
-    pieces = _delimited_pieces(source, form) if form else _database_pieces(source, headers, content)
+    if form:
+        headers, pieces = form.header, _delimited_pieces(source, form)
+    else:
+        assert source.url is not None
+        headers = databases.columns(source.url, source.name)
+        _check_columns(source, list(headers))
+        pieces = databases.pieces(source.url, source.name, headers, content)
     names = [f"c{position}" for position in range(len(headers))]
     columns = {header: (name, "VARCHAR") for header, name in zip(headers, names, strict=True)}
     cells = folder / f"cells-{number}.arrow"
@@ -284,7 +264,7 @@ def readable(source: Source) -> Iterator[None]:
         if source.kind != "parquet" or not reading or "No space left" in str(error):
             raise
         raise DataError(
-            f"{source.path}: not a readable Parquet file ({_first_line(error)}); export it again"
+            f"{source.path}: not a readable Parquet file ({databases.first_line(error)}); export it again"
         ) from error
 
 
@@ -367,48 +347,6 @@ def _parquet_rows(path: Path, columns: dict[str, tuple[str, str]]) -> str:
     return f"SELECT file_row_number + 1 AS line, {listed} FROM {file}"
 
 
-def _database_columns(source: Source) -> tuple[str, ...]:
-    assert source.url is not None
-    headers = tuple(column["name"] for column in sa.inspect(sa.create_engine(source.url)).get_columns(source.name))
-    _check_columns(source, list(headers))
-    return headers
-
-
-def _database_pieces(source: Source, headers: Sequence[str], content: hashlib._Hash) -> Iterator[_Piece]:
-    """Yield the rows of a database table, numbered from 1, and add them to the hash of the ``content``."""
-    assert source.url is not None
-    engine = sa.create_engine(source.url)
-    # Plain columns without types: SQLAlchemy would stop at the first date that is none.
-    select: Any = sa.select(*[sa.column(header) for header in headers]).select_from(sa.table(source.name))
-    content.update(repr(list(headers)).encode())
-    line = 1
-    try:
-        with engine.connect().execution_options(stream_results=True, yield_per=ROWS) as database:
-            for part in database.execute(select).partitions():
-                texts = [[_plain_text(value) for value in row] for row in part]
-                content.update(repr(texts).encode("utf-8", "surrogatepass"))
-                columns = [pa.array(column, pa.string()) for column in zip(*texts, strict=True)]
-                yield [pa.array(range(line, line + len(part)), pa.int64()), *columns], [], len(part)
-                line += len(part)
-    except sa.exc.SQLAlchemyError as error:
-        raise DataError(f"table {source.name} of the database cannot be read ({_first_line(error)})") from error
-    finally:
-        engine.dispose()
-
-
-def _plain_text(value: Any) -> str | None:
-    """Return a database's value as text: ISO dates and times (UTC where they know their zone), decimal points."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dt.datetime):
-        return (value.astimezone(dt.UTC).replace(tzinfo=None) if value.tzinfo else value).isoformat(sep=" ")
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
 def _check_columns(source: Source, there: list[str]) -> None:
     for name, fills in source.wanted().items():
         if name not in there:
@@ -416,10 +354,6 @@ def _check_columns(source: Source, there: list[str]) -> None:
                 f"{source.path or source.name}: there is no column {name!r} (for {fills}); it has {len(there)}: "
                 f"{', '.join(map(delimited.short, there[:20]))}; correct the mapping or the file{closest(name, map(delimited.short, there))}"
             )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def with_digests(found: Sequence[Source]) -> list[tuple[Source, str]]:
