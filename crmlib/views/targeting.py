@@ -27,6 +27,7 @@ from crmlib.store.tables import Model, Pointer, ScoreSet
 from crmlib.views import targeting_prepared
 from crmlib.views.targeting_prepared import Choice
 from crmlib.warehouse import company as companies
+from crmlib.warehouse import engine
 from crmlib.warehouse.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -173,9 +174,9 @@ def _fingerprint(scores: ScoreSet, company: companies.Company) -> str:
 
 
 def _products(file: Path) -> list[str]:
-    with _readable(file), duckdb.connect() as engine:
+    with _readable(file), engine.connect() as database:
         try:
-            rows = engine.execute("SELECT DISTINCT product_id::VARCHAR FROM read_parquet($1)", [str(file)]).fetchall()
+            rows = database.execute("SELECT DISTINCT product_id::VARCHAR FROM read_parquet($1)", [str(file)]).fetchall()
         except duckdb.Error as error:
             raise pa.ArrowInvalid(str(error)) if file.exists() else FileNotFoundError(str(file)) from error
     return [name for (name,) in rows]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from crmlib.errors import DataError
 from crmlib.warehouse import company as companies
-from crmlib.warehouse import schema
+from crmlib.warehouse import engine, schema
 
 _TYPES = {
     sa.String: "VARCHAR",
@@ -99,7 +99,7 @@ def from_frames(
 
     Columns that a frame lacks stay empty; ``recorded_at`` defaults to the time the row happened, or to 1900-01-01.
     """
-    with duckdb.connect(str(path)) as connection:
+    with engine.connect(path) as connection:
         create(connection)
         tables = schema.tables()
         unknown = sorted(set(frames) - set(tables))

@@ -22,7 +22,7 @@ from crmlib import paths
 from crmlib.errors import DataError
 from crmlib.store import session as stores
 from crmlib.store.tables import Load
-from crmlib.warehouse import changes, mapping, quarantine, rules, snapshot, sources
+from crmlib.warehouse import changes, engine, mapping, quarantine, rules, snapshot, sources
 from crmlib.warehouse import company as companies
 from crmlib.warehouse.mapping import FileMapping, Section
 from crmlib.warehouse.reading import literal
@@ -168,7 +168,7 @@ def _stage(job: _Job, found: list[tuple[Source, str]], *, progress: bool) -> lis
         # Parts of text come one after the other; a second thread has nothing to do but to wait, which costs as much.
         settings["threads"] = 1
     with (
-        duckdb.connect(str(job.staging), config=settings) as connection,
+        engine.connect(job.staging, **settings) as connection,
         tqdm(total=sum(sizes) or None, unit="B", unit_scale=True, desc="load", disable=not progress) as bar,
     ):
         # In one transaction, since rows of each part by itself would be written twice, to the log first.

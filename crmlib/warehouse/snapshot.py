@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from crmlib.errors import DataError, EnvironmentFault, NotFoundError
 from crmlib.warehouse import company as companies
-from crmlib.warehouse import schema
+from crmlib.warehouse import engine, schema
 
 READ_ONLY = {"enable_external_access": "false", "lock_configuration": "true", "memory_limit": "3GB"}
 """How versions are opened. Unless it is told otherwise the engine keeps all it has read until four fifths of the machine's
@@ -234,7 +234,7 @@ def open_file(path: Path) -> Warehouse:
     if not path.exists():
         raise NotFoundError(f"{path}: no such warehouse version; see `crm versions`")
     try:
-        database = duckdb.connect(str(path), read_only=True, config=dict(READ_ONLY))
+        database = engine.connect(path, read_only=True, **READ_ONLY)
         meta = dict(database.execute("SELECT key, value FROM meta").fetchall())
         found = int(meta["format_version"])
     except (duckdb.Error, KeyError, ValueError) as error:

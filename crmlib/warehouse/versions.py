@@ -28,7 +28,7 @@ from crmlib.errors import CrmError, DataError, EnvironmentFault, NotFoundError
 from crmlib.store import files
 from crmlib.store import session as stores
 from crmlib.store.tables import Load, Pointer, Version
-from crmlib.warehouse import build, schema, snapshot
+from crmlib.warehouse import build, engine, schema, snapshot
 from crmlib.warehouse import company as companies
 
 SERVED = "served"
@@ -296,12 +296,12 @@ def _ensure_pointer(store: Session) -> None:
 
 def _work_copy(data: Path, parent: int | None, work: Path) -> duckdb.DuckDBPyConnection:
     if parent is None:
-        connection = duckdb.connect(str(work))
+        connection = engine.connect(work)
         build.create(connection)
     else:
         _open(paths.warehouse(data), parent)
         shutil.copyfile(file_of(data, parent), work)
-        connection = duckdb.connect(str(work))
+        connection = engine.connect(work)
     _step("copied")
     return connection
 
