@@ -4,8 +4,8 @@
     python benchmarks/bench_features.py --long            # 1 million and 5 million customers
 
 Each thing is measured in a process of its own: CPU seconds (user and system, the smallest of some runs; wall time is
-noisy) and the peak memory. The peers run in environments of their own, made by uv below benchmarks/results, from a
-Parquet file with the window's rows; featuretools only up to 100,000 customers.
+noisy) and the peak memory. The peers read a Parquet file with the window's rows, polars and featuretools in
+environments of their own, made by uv below benchmarks/results; featuretools only up to 100,000 customers.
 """
 
 # ruff: noqa: PLC0415  (a process imports only what it measures, and the peers have no crmlib)
@@ -105,20 +105,17 @@ def twelve(file: Path, *, together: bool) -> Callable[[], Any]:
     return run
 
 
-def with_pandas(file: Path) -> Callable[[], Any]:
-    """Compute the 136 features from one data frame, as one would in a notebook."""
+def with_pandas(parquet: Path) -> Callable[[], Any]:
+    """Compute the 136 features from one data frame of the window's rows, as one would in a notebook."""
     import pandas as pd
 
-    columns = ["customer_id", "occurred_at", "amount_minor", "category", "channel"]
-    taken = opened(file).snapshot(AS_OF)
-
     def run() -> None:
-        rows = taken.table("transactions", columns).astype({"category": "category", "channel": "category"})
+        rows = pd.read_parquet(parquet).astype({"category": "category", "channel": "category"})
         parts = []
         for months in WINDOWS:
             recent = rows[rows["occurred_at"] >= pd.Timestamp(STARTS[months])]
             for by in ("category", "channel"):
-                grouped = recent.groupby(["customer_id", by], observed=False)["amount_minor"].agg(["count", "sum"])
+                grouped = recent.groupby(["customer_key", by], observed=False)["amount_minor"].agg(["count", "sum"])
                 parts.append(grouped.unstack().add_suffix(f"_{months}m"))
         pd.concat(parts, axis=1).fillna(0)
 
@@ -196,7 +193,7 @@ LABELS = {
     "floor12": "twelve floor scans, month-ends",
     "panel12": "twelve month-ends together",
     "single12": "twelve month-ends one by one",
-    "pandas": "pandas, the 136",
+    "pandas": "pandas, the 136, from Parquet",
     "polars": "polars, the 136, from Parquet",
     "featuretools": "featuretools, the 136",
 }
@@ -266,7 +263,7 @@ def compare(customers: int, file: Path | None, repeat: int, *, peers: bool, thin
         show(thing, row, found["things"].get(base))
     if peers:
         parquet = window_as_parquet(made)
-        rows = apart("pandas", made, 1), apart("polars", parquet, 1, peer("polars"))
+        rows = apart("pandas", parquet, repeat), apart("polars", parquet, repeat, peer("polars"))
         found["things"] |= dict(zip(("pandas", "polars"), rows, strict=True))
         if customers <= 100_000:
             found["things"]["featuretools"] = apart("featuretools", parquet, 1, peer("featuretools"))

@@ -227,8 +227,13 @@ def test_customers_named_are_computed_as_among_all(taken: snapshot.Snapshot) -> 
         pd.testing.assert_frame_equal(some, expected, rtol=1e-9, atol=0)
     with pytest.raises(NotFoundError, match=r"customers gone, nobody: not known or closed at 2025-03-31"):
         features.build(taken, customers=["a", "nobody", "gone"])
+    with pytest.raises(NotFoundError, match=r"customers nobody: not known or closed at 2025-03-31"):
+        features.build(taken, customers=["nobody"])
     with pytest.raises(UsageError, match="customers is the text 'a'; give a list"):
         features.build(taken, customers="a")
+    for wrong in (1, None):
+        with pytest.raises(UsageError, match=f"customers holds {wrong}, which is no text"):
+            features.build(taken, customers=["a", wrong])  # type: ignore[list-item]
 
 
 def test_blocks_of_customers_make_no_difference(taken: snapshot.Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:

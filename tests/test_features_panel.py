@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from crmlib import features
 from crmlib.errors import DataError, UsageError
+from crmlib.features import kernel, reading
 from crmlib.warehouse import build, schema, snapshot
 
 QUICK = settings(
@@ -119,6 +120,38 @@ def test_late_and_corrected_rows_by_hand(tmp_path: Path) -> None:
     assert found["transactions_count_cash"].tolist() == [1, 2, 3]
     assert found["transactions_sum_cash_1m"].tolist() == [10, 0, 100_000]
     same(found, one_by_one(warehouse, dates, features.Specification(tuple(spec))))
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_rows_in_small_batches_and_portions_make_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixed: bool
+) -> None:
+    """Blocks over several batches, several portions, and blocks of different sizes one after the other."""
+    made = tables(3, customers=400, rows=9_000)
+    warehouse = opened(made, str(tmp_path))
+    if mixed:
+        file = tmp_path / "mixed.duckdb"
+        file.write_bytes((tmp_path / "v000001.duckdb").read_bytes())
+        with duckdb.connect(str(file)) as connection:
+            connection.execute("CREATE TABLE t AS FROM transactions ORDER BY customer_key % 7, occurred_at")
+            connection.execute("DROP TABLE transactions")
+            connection.execute("ALTER TABLE t RENAME TO transactions")
+        warehouse = snapshot.open_file(file)
+    known = warehouse.snapshot(MONTHS[-1])
+    spec = features.resolve(features.DEFAULT, known)
+    whole = features.build(known, spec), features.panel(warehouse, MONTHS[-2:], spec)
+    for name, value in (("BATCH", 2_048), ("PORTION", 50)):
+        monkeypatch.setattr(reading, name, value)
+    monkeypatch.setattr(kernel, "BLOCK", 7)
+    monkeypatch.setattr(inspect.getmodule(features.panel), "BLOCK", 13)
+    same(features.build(known, spec), whole[0])
+    same(features.panel(warehouse, MONTHS[-2:], spec), whole[1])
+
+
+def test_parts_of_no_customers_are_refused(tmp_path: Path) -> None:
+    warehouse = opened(tables(11, customers=2, rows=3), str(tmp_path))
+    with pytest.raises(UsageError, match="customers_each is 0; give a number above zero"):
+        next(features.panel_parts(warehouse, MONTHS, customers_each=0))
 
 
 def test_parts_together_are_the_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

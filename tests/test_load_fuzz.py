@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 from crmlib import paths
 from crmlib.errors import CrmError, DataError
 from crmlib.store import session as stores
+from crmlib.warehouse import delimited
 from crmlib.warehouse.load import LoadReport, load
 from crmlib.warehouse.versions import open as open_warehouse
 
@@ -78,6 +79,14 @@ def test_the_reader_agrees_with_the_reference_on_every_line_and_cell(rng: random
         path.write_bytes(made.raw)
         wanted = agreement.expected(made)
         assert agreement.read(path, made, block=block) == (wanted and wanted[1])
+
+
+def test_a_byte_order_mark_at_the_start_of_a_block_stays_in_its_cell(tmp_path: Path) -> None:
+    path = tmp_path / "clients.csv"
+    path.write_text("id,x\n\ufeffa,1\n\ufeffb,2\n", encoding="utf-8")
+    form = delimited.layout(path, encoding="", delimiter="", wanted={"id": "id"})
+    found = [cell for chunk in delimited.chunks(path, form, block=1) for cell in chunk.columns[0].to_pylist()]
+    assert found == ["\ufeffa", "\ufeffb"]
 
 
 def test_the_reader_agrees_with_the_reference_on_long_files(tmp_path: Path) -> None:
@@ -413,11 +422,27 @@ def test_odd_names_of_files(name: str, end: str, data: Path, tmp_path: Path) -> 
     assert report.quarantine is not None and len(list(report.quarantine.parent.iterdir())) == 2
 
 
-def test_a_name_as_long_as_the_system_allows(data: Path, tmp_path: Path) -> None:
-    path = tmp_path / ("clients" + "x" * 244 + ".csv")
-    path.write_text(BASE + "c1,x,,,\n")
-    report = attempt(path, data, mapping())
-    assert report is None or report.counts.iloc[0]["quarantined"] == 1
+@pytest.mark.parametrize(("middle", "end"), [("x", ".csv"), ("ж", ".csv"), ("x", ""), ("x", "." + "y" * 200)])
+def test_names_as_long_as_the_system_allows_stay_apart(middle: str, end: str, data: Path, tmp_path: Path) -> None:
+    rest = (254 - len(f"clients{end}")) // len(middle.encode())
+    paths = [tmp_path / f"clients{middle * rest}{last}{end}" for last in "12"]
+    for path in paths:
+        path.write_text(BASE + f"{path.name[:250]},x,,,\n")
+    report = load(paths, mapping(), data=data, recorded_at=AT, max_bad_share=1)
+    assert report.counts.iloc[0]["quarantined"] == 2
+    assert report.quarantine is not None
+    kept = [path for path in report.quarantine.parent.iterdir() if path != report.quarantine]
+    assert sorted(path.read_text().splitlines()[1] for path in kept) == [f"{path.name[:250]},x,,," for path in paths]
+
+
+def test_records_of_several_lines_between_delimiters_of_several_bytes(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "clients.csv"
+    path.write_text('id¦since¦region¦children¦income\nc1¦2015-01-01¦"North\nWest"¦2¦5\nc2¦2015-01-01¦"N"¦1¦5\n')
+    report = load([path], mapping(delimiter="¦"), data=data, recorded_at=AT)
+    assert report.counts.iloc[0][["input", "accepted", "quarantined"]].tolist() == [2, 2, 0]
+    with open_warehouse(data / "warehouse").connect() as connection:
+        found = connection.execute("SELECT region FROM customers WHERE customer_id = 'c1'").fetchall()
+    assert found == [("North\nWest",)]
 
 
 # ---------------------------------------------------------------- Parquet and databases

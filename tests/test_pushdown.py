@@ -314,6 +314,7 @@ def test_a_password_is_never_shown_nor_logged(tmp_path: Path) -> None:
     [
         ("mysql://host/bank", UsageError, "there is no engine 'mysql'; there are postgresql, duckdb, sqlite and spark"),
         ("bank.duckdb", UsageError, "is no URL; write postgresql://user@host/name"),
+        ("crm:hush@host/db", UsageError, "^the address of the engine is no URL"),
         ("duckdb://", UsageError, "names no file; write duckdb:///FILE"),
         ("sqlite:////nowhere/bank.db", NotFoundError, "/nowhere/bank.db: there is no such database file"),
         ("spark://master", UsageError, "is no address of a Spark master; write spark://HOST:PORT"),

@@ -242,6 +242,12 @@ def test_an_impossible_date_is_refused(wh: snapshot.Warehouse, as_of: str) -> No
         wh.snapshot(as_of)
 
 
+@pytest.mark.parametrize("as_of", ["0001-01-15", "1799-12-31", dt.date(2200, 1, 2), "9999-12-31"])
+def test_a_day_no_company_lives_on_is_refused(wh: snapshot.Warehouse, as_of: str | dt.date) -> None:
+    with pytest.raises(DataError, match=f"as_of is {as_of}; give a day between 1800-01-01 and 2200-01-01"):
+        wh.snapshot(as_of)
+
+
 def test_dates_are_taken_as_text_date_or_timestamp(wh: snapshot.Warehouse) -> None:
     for as_of in ("2024-03-01", dt.date(2024, 3, 1), dt.datetime(2024, 3, 1, 12), pd.Timestamp("2024-03-01")):
         assert wh.snapshot(as_of).as_of == dt.date(2024, 3, 1)

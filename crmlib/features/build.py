@@ -51,7 +51,7 @@ def build(
     else:
         answer = snapshot.warehouse.arrow(sql.statement(features, snapshot.as_of, only=only)).sort_by("customer_id")
         values = _typed([column.to_pylist() for column in answer.columns], features)
-    return _chosen(frame(values, features, snapshot.as_of), customers)
+    return _chosen(frame(values, features, snapshot.as_of), customers, snapshot.as_of)
 
 
 def build_sql(
@@ -75,7 +75,7 @@ def build_sql(
     # Engines order texts each in their own way, so the rows are sorted here.
     rows = sorted(bind.execute(sql.statement(features, day, only=_few(customers))), key=lambda row: row[0])
     values = _typed([[row[i] for row in rows] for i in range(len(features) + 1)], features)
-    return _chosen(frame(values, features, day), customers)
+    return _chosen(frame(values, features, day), customers, day)
 
 
 def _typed(columns: list[list[Any]], features: list[Feature]) -> dict[str, Any]:
@@ -130,6 +130,9 @@ def describe(spec: Iterable[Declaration] = DEFAULT) -> pd.DataFrame:
 def _few(customers: Sequence[str] | None) -> Sequence[str] | None:
     if isinstance(customers, str):
         raise UsageError(f"customers is the text {customers!r}; give a list of customer_id")
+    for one in customers if customers is not None else ():
+        if not isinstance(one, str):
+            raise UsageError(f"customers holds {one!r}, which is no text; a customer_id is a text")
     return customers if customers is not None and len(customers) <= MANY else None
 
 
@@ -147,12 +150,10 @@ def frame(values: dict[str, Any], features: list[Feature], as_of: dt.date | np.n
     return pd.DataFrame(columns, copy=False)
 
 
-def _chosen(frame: pd.DataFrame, customers: Sequence[str] | None) -> pd.DataFrame:
+def _chosen(frame: pd.DataFrame, customers: Sequence[str] | None, as_of: dt.date) -> pd.DataFrame:
     if customers is None:
         return frame
     missing = sorted(set(customers) - set(frame["customer_id"]))
     if missing:
-        raise NotFoundError(
-            f"customers {', '.join(missing[:3])}: not known or closed at {frame['as_of'].dt.date.max() if len(frame) else 'as_of'}; leave them out"
-        )
+        raise NotFoundError(f"customers {', '.join(missing[:3])}: not known or closed at {as_of}; leave them out")
     return frame[frame["customer_id"].isin(list(customers))].reset_index(drop=True)

@@ -18,6 +18,7 @@ from crmlib.features.cubes import Array, Room
 from crmlib.features.plan import Feature, Measure
 from crmlib.features.reading import Query
 from crmlib.features.results import Results, Run
+from crmlib.features.spec import find_table
 from crmlib.features.sql import earliest
 from crmlib.warehouse.snapshot import Snapshot
 
@@ -89,8 +90,9 @@ def prepared(snapshot: Snapshot, batch: list[Measure]) -> tuple[Query, Layout]:
     """Return the query for the rows of a batch as known at the snapshot, and its layout."""
     table, through = batch[0].table, {measure.by for measure in batch}
     rows = source.rows(table, snapshot.as_of, through=through, first_day=earliest(batch, snapshot.as_of), keyed=True)
-    ordered = table != "balances" and "product_group" not in through  # a join may mix the rows
-    query = Query.of(snapshot.warehouse, reading.needed(batch, rows), ordered=ordered)
+    # A join or the choice of an entity's last rows may mix them.
+    mixed = table == "balances" or "product_group" in through or find_table(table).info["kind"] == "dated"
+    query = Query.of(snapshot.warehouse, reading.needed(batch, rows), ordered=not mixed)
     return query, Layout.of(batch, snapshot.as_of)
 
 

@@ -54,6 +54,8 @@ def panel_parts(
     customers_each: int = 16_384,
 ) -> Iterator[pd.DataFrame]:
     """Yield ``panel`` in parts of so many customers each: what does not fit in memory can be written part by part."""
+    if customers_each < 1:
+        raise UsageError(f"customers_each is {customers_each}; give a number above zero")
     taken = [warehouse.snapshot(date) for date in dates]
     taken = [one for _, one in sorted({one.as_of: one for one in taken}.items())]
     if not taken:

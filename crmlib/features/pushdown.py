@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Protocol
 
 import pandas as pd
@@ -212,7 +211,7 @@ def _write(
 ) -> Written:
     """Write the parts in row groups of the same size under another name, then rename."""
     count, groups = 0, 0
-    with files.reporting(to.parent), _staged(to) as staged:
+    with files.reporting(to, option="--to"), _staged(to) as staged:
         writer: pq.ParquetWriter | None = None
         with tqdm(total=total, unit=" customers", desc="features", disable=not progress) as bar:
             try:
@@ -234,11 +233,9 @@ def _write(
 def _staged(to: Path) -> Iterator[Path]:
     """Yield a file to write that takes the place of ``to`` if all goes well, and disappears if not."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(prefix=f".{to.name}.", dir=to.parent, delete=False) as handle:
-        staged = Path(handle.name)
+    staged = files.temporary(to.parent, to.name)
     try:
         yield staged
-        staged.chmod(0o644)
         files.sync(staged)
         staged.replace(to)
         files.sync(to.parent)

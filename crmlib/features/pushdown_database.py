@@ -87,13 +87,13 @@ def opened(address: str) -> Iterator[Database]:
 
 
 def _url(address: str) -> sa.URL:
-    kind = address.partition("://")[0].partition("+")[0]
+    kind, written, _ = address.partition("://")
     try:
         url = sa.make_url(address)
     except (sa.exc.ArgumentError, ValueError):
         # What was given stays unsaid, for it may hold a password.
         raise UsageError(
-            f"the address of the engine ({kind[:12]}…) is no URL; write postgresql://user@host/name, duckdb:///FILE, "
+            f"the address of the engine{f' ({kind[:12]}…)' if written else ''} is no URL; write postgresql://user@host/name, duckdb:///FILE, "
             "sqlite:///FILE or spark://HOST:PORT"
         ) from None
     if url.get_backend_name() not in _KINDS:
@@ -105,8 +105,8 @@ def _url(address: str) -> sa.URL:
 
 
 def _shown(url: sa.URL) -> str:
-    """Return an address without password and options, which may hold one too."""
-    return url.set(password=None, query={}, drivername=url.get_backend_name()).render_as_string()
+    """Return an address with stars for the password and without options, which may hold one too."""
+    return url.set(query={}, drivername=url.get_backend_name()).render_as_string()
 
 
 def _file(url: sa.URL) -> sa.Engine:

@@ -8,13 +8,15 @@ import re
 import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 from crmlib.runs import secrets
 
 # Passwords in database URLs (user:password@, ?password=…) must not reach the log, wherever in a record they stand.
+# Options come first: with a password among them taken out, the last @ of an address ends the login's.
 _SECRETS = (
-    re.compile(r"(://[^:/@\s\"]*:)[^@\s\"\\]+(?=@)"),
-    re.compile(r"((?:password|passwd|pwd|token|secret)=)[^&\s\"\\]+", re.IGNORECASE),
+    re.compile(r"((?:password|passwd|pwd|token|secret)=)[^&\s]+", re.IGNORECASE),
+    re.compile(r"(://[^:/@\s]*:)\S+(?=@)"),
 )
 _USUAL = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -44,10 +46,21 @@ class JsonFormatter(logging.Formatter):
         entry.update({key: value for key, value in record.__dict__.items() if key not in _USUAL})
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        line = json.dumps(entry, ensure_ascii=False, default=str)
-        for secret in _SECRETS:
-            line = secret.sub(r"\1***", line)
-        return secrets.scrub(line, self.data)
+        return secrets.scrub(json.dumps(_shown(entry), ensure_ascii=False), self.data)
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as JSON has it, without passwords."""
+    if isinstance(value, dict):
+        return {str(key): _shown(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(one) for one in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    for secret in _SECRETS:
+        text = secret.sub(r"\1***", text)
+    return text
 
 
 class _QuietHandler(RotatingFileHandler):

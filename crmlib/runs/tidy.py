@@ -52,19 +52,21 @@ def becoming_company(source: Path | None, data: Path) -> Iterator[Callable[[], N
         yield lambda: None
         return
     content, staged = source.read_bytes(), files.temporary(data, _COMPANY)
-    with files.reporting(data):
-        files.make_folder(data)
-        try:
+    try:
+        with files.reporting(data):
+            files.make_folder(data)
             staged.write_bytes(content)
             files.sync(staged)
-            yield lambda: _put_company(staged, data)
-        finally:
+        yield lambda: _put_company(staged, data)
+    finally:
+        with suppress(OSError):
             staged.unlink(missing_ok=True)
 
 
 def _put_company(staged: Path, data: Path) -> None:
-    staged.replace(data / "company.toml")
-    files.sync(data)
+    with files.reporting(data):
+        staged.replace(data / "company.toml")
+        files.sync(data)
 
 
 def _finish_company(data: Path, now: dt.datetime) -> None:

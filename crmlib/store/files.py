@@ -236,18 +236,20 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def reporting(folder: Path) -> Iterator[None]:
-    """Turn what the system says about a write into a sentence."""
+def reporting(path: Path, *, option: str = "--data") -> Iterator[None]:
+    """Turn what the system says about a write into a sentence; ``option`` is what names the place to write to."""
     try:
         yield
     except OSError as error:
-        raise EnvironmentFault(f"{folder}: cannot be written ({error.strerror or error}); {remedy(error)}") from error
+        raise EnvironmentFault(
+            f"{path}: cannot be written ({error.strerror or error}); {remedy(error, option=option)}"
+        ) from error
 
 
-def remedy(error: OSError) -> str:
+def remedy(error: OSError, *, option: str = "--data") -> str:
     """Return what to do about a write that the system refused."""
     if error.errno == errno.EIO:
         return "the disk reported an error: check it before anything else"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "make room"
-    return "make it writable or choose another folder with --data"
+    return f"make it writable or choose another place with {option}"

@@ -24,6 +24,7 @@ def matching(text: str, mapping: FileMapping) -> tuple[sa.URL, list[str]]:
 
     Raises NotFoundError for a file that is not there, DataError where it cannot be opened or no table matches.
     """
+    engine = None
     try:
         url = sa.make_url(text)
         engine = sa.create_engine(url)
@@ -37,6 +38,9 @@ def matching(text: str, mapping: FileMapping) -> tuple[sa.URL, list[str]]:
             f"cannot open the {shown} database ({first_line(error)}); check the address, which looks like "
             "postgresql+psycopg://user@host/name or sqlite:///path/file.db, and that its driver is installed"
         ) from error
+    finally:
+        if engine is not None:
+            engine.dispose()
     shown = url.render_as_string(hide_password=True)
     fed = [name for name in names if mapping.matching(name)]
     if not fed:
@@ -45,8 +49,14 @@ def matching(text: str, mapping: FileMapping) -> tuple[sa.URL, list[str]]:
 
 
 def columns(url: sa.URL, name: str) -> tuple[str, ...]:
-    """Return the names of a table's columns."""
-    return tuple(column["name"] for column in sa.inspect(sa.create_engine(url)).get_columns(name))
+    """Return the names of a table's columns; raises DataError where they cannot be read."""
+    engine = sa.create_engine(url)
+    try:
+        return tuple(column["name"] for column in sa.inspect(engine).get_columns(name))
+    except sa.exc.SQLAlchemyError as error:
+        raise _unreadable(name, error) from error
+    finally:
+        engine.dispose()
 
 
 def pieces(
@@ -70,9 +80,16 @@ def pieces(
                 yield [pa.array(range(line, line + len(part)), pa.int64()), *found], [], len(part)
                 line += len(part)
     except sa.exc.SQLAlchemyError as error:
-        raise DataError(f"table {name} of the database cannot be read ({first_line(error)})") from error
+        raise _unreadable(name, error) from error
     finally:
         engine.dispose()
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"table {name} of the database cannot be read ({first_line(error)}); see that the connection holds, and that a "
+        "view's own tables are there"
+    )
 
 
 def _plain_text(value: Any) -> str | None:

@@ -253,6 +253,9 @@ def _read_plain(raw: bytes, lines: np.ndarray, form: Layout, refused: list[Refus
         refused.append(Refused(int(lines[row.number - 1]), "ragged", found, row.text.rstrip("\r\n")))
         return "skip"
 
+    # Arrow takes a byte order mark at the start of what it is given for none of the first cell; this one is the cell's.
+    if raw.startswith(codecs.BOM_UTF8):
+        raw = codecs.BOM_UTF8 + raw
     table = pyarrow.csv.read_csv(
         pa.py_buffer(raw),
         read_options=pyarrow.csv.ReadOptions(use_threads=False, column_names=names, block_size=len(raw) + 1),

@@ -84,10 +84,11 @@ def write(
     connection.unregister("files")
     pa.parquet.write_table(table, _beside(report))
     _keep(report)
-    names = Counter(_file_name(one) for one in staged)
-    for one in staged:
-        repeated = f".{one.number + 1}" if names[_file_name(one)] > 1 else ""
-        _write_rows(connection, folder / _cut(f"load-{load_id:06d}{repeated}-{_file_name(one)}"), one)
+    names = [_cut(f"load-{load_id:06d}-{_file_name(one)}") for one in staged]
+    often = Counter(names)
+    for name, one in zip(names, staged, strict=True):
+        apart = _cut(f"load-{load_id:06d}.{one.number + 1}-{_file_name(one)}")
+        _write_rows(connection, folder / (apart if often[name] > 1 else name), one)
     return report
 
 
@@ -105,6 +106,8 @@ def _keep(path: Path) -> None:
 def _cut(name: str) -> str:
     """Return a file's name with the end of its stem cut off where it is longer than systems allow."""
     stem, dot, end = name.rpartition(".")
+    if not stem or len(end.encode()) > LONGEST_NAME // 4:
+        stem, dot, end = name, "", ""
     room = LONGEST_NAME - len((dot + end).encode())
     return stem.encode()[:room].decode(errors="ignore") + dot + end
 

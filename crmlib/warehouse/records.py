@@ -149,8 +149,9 @@ def _line_end(raw: bytes, at: int) -> int:
 def _spread(raw: bytes, at: int, end: int, *, delimiter: str, last: bool) -> tuple[str, list[str], int, str] | None:
     """Return the text, fields, number of lines and fault of a record whose first line, up to ``end``, leaves a quote open."""
     mark = raw.find(b'"', end)
-    after = raw[mark + 1 : mark + 2]
-    if mark >= 0 and after and after not in (b'"', b"\r", b"\n", delimiter.encode()):
+    separator = delimiter.encode()
+    after = raw[mark + 1 : mark + 1 + len(separator)]
+    if mark >= 0 and not (after.startswith((b'"', b"\r", b"\n")) or separator.startswith(after)):
         return "", [], 1, "quotation"
     size = max(WINDOW, mark - at)
     while True:

@@ -15,10 +15,8 @@ import sqlalchemy as sa
 from crmlib.warehouse import build, reading, schema
 from crmlib.warehouse.mapping import RECORDED, Section
 from crmlib.warehouse.reading import literal
+from crmlib.warehouse.snapshot import EARLIEST, LATEST
 from crmlib.warehouse.sources import Part, Staged, lines_of
-
-EARLIEST, LATEST = dt.date(1800, 1, 1), dt.date(2200, 1, 1)
-"""Dates outside are taken for placeholders."""
 
 SHOWN = 200
 """Characters of a bad value that are reported."""

@@ -23,6 +23,10 @@ READ_ONLY = {"enable_external_access": "false", "lock_configuration": "true", "m
 memory are full; several processes side by side, each with a version of a million customers, would not leave any."""
 
 
+EARLIEST, LATEST = dt.date(1800, 1, 1), dt.date(2200, 1, 1)
+"""The first and last day that is taken for a date of the company's, not for a placeholder."""
+
+
 def cutoff(as_of: dt.date) -> dt.datetime:
     """Return the UTC moment before which things count as known at ``as_of``: midnight after that day.
 
@@ -33,21 +37,24 @@ def cutoff(as_of: dt.date) -> dt.datetime:
 
 
 def parse_date(value: str | dt.date) -> dt.date:
-    """Return the date given as text (YYYY-MM-DD), date or datetime; raises DataError for anything else.
+    """Return the date given as text (YYYY-MM-DD), date or datetime.
+
+    Raises DataError for anything else, and for years before 1800 or after 2200, in which nothing is known.
 
     >>> parse_date("2025-03-31")
     datetime.date(2025, 3, 31)
     """
-    if isinstance(value, dt.datetime):
-        return value.date()
-    if isinstance(value, dt.date):
-        return value
-    try:
-        return dt.date.fromisoformat(str(value))
-    except ValueError as error:
-        raise DataError(
-            f"as_of is {value!r}, which is not a date; write it as YYYY-MM-DD, for example 2025-03-31"
-        ) from error
+    day = value.date() if isinstance(value, dt.datetime) else value
+    if not isinstance(day, dt.date):
+        try:
+            day = dt.date.fromisoformat(str(value))
+        except ValueError as error:
+            raise DataError(
+                f"as_of is {value!r}, which is not a date; write it as YYYY-MM-DD, for example 2025-03-31"
+            ) from error
+    if not EARLIEST <= day <= LATEST:
+        raise DataError(f"as_of is {day}; give a day between {EARLIEST} and {LATEST}")
+    return day
 
 
 def moment(column: sa.ColumnElement[Any], at: dt.datetime) -> Any:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import sqlalchemy as sa
 
-from crmlib.errors import DataError, NotFoundError
+from crmlib.errors import DataError, EnvironmentFault, NotFoundError
 from crmlib.warehouse import databases, delimited
 from crmlib.warehouse.mapping import FileMapping, Section, closest, original
 from crmlib.warehouse.reading import literal
@@ -135,9 +135,14 @@ def _files(path: Path, mapping: FileMapping) -> Iterator[Source]:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the SHA-256 of a file's content; raises EnvironmentFault where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path}: cannot be read ({error.strerror or error}); see that this user may read it and that it is still there"
+        ) from error
 
 
 def stage(
