@@ -396,6 +396,12 @@ def left(data: Path, inputs: Path, number: int) -> dict[str, Any]:
     return {"left": found}
 
 
+def tidied(data: Path, inputs: Path, number: int) -> dict[str, Any]:
+    """Look after what dead processes left behind; return what is left all the same."""
+    tidy(data, inputs, number)
+    return left(data, inputs, number)
+
+
 def read_on(data: Path, inputs: Path, number: int) -> dict[str, Any]:
     """Read what is served again and again until the file ``stop`` appears; return how often and what was wrong."""
 
