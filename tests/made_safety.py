@@ -364,6 +364,38 @@ def _try(wrong: list[str], what: str, call: Any) -> None:
         wrong.append(f"{what}: {type(error).__name__}: {error}")
 
 
+MADE_BY = {
+    "load": "batches",
+    "publish": "batches",
+    "train": "models",
+    "score": "score_sets",
+    "export_list": "exports",
+    "record": "audit",
+}
+"""Which of the things that ``look`` finds a job makes one more of."""
+
+
+def made_once(job: str, told: dict[str, Any] | None, before: dict[str, Any], found: dict[str, Any]) -> None:
+    """Check what one attempt at a job changed between two looks: nothing is gone, at most one thing of its kind is new.
+
+    What it ``told`` is there exactly once, and new, but for a load of what had come in before.
+    """
+    for name in sorted(set(MADE_BY.values())):
+        gone = [one for one in before[name] if one not in found[name]]
+        new = [one for one in found[name] if one not in before[name]]
+        if gone or len(found[name]) != len(before[name]) + len(new):
+            raise AssertionError(f"{job}: {name} were {before[name]} and are {found[name]}")
+        if len(new) > (name == MADE_BY.get(job)):
+            raise AssertionError(f"{job}: one attempt made {name} {new}")
+        for value in (told or {}).values() if name == MADE_BY.get(job) else []:
+            if found[name].count(value) != 1:
+                raise AssertionError(
+                    f"{job}: {value} was acknowledged and is among {name} {found[name].count(value)} times"
+                )
+            if new != [value] and (new or job != "load"):
+                raise AssertionError(f"{job}: {value} was acknowledged, but {new} is new among {name}")
+
+
 def left(data: Path, inputs: Path, number: int) -> dict[str, Any]:
     """Return what dead processes left behind: work files, files that no row names, rows that still say "running"."""
     found = []
@@ -394,6 +426,12 @@ def left(data: Path, inputs: Path, number: int) -> dict[str, Any]:
         if first == "models" and path.is_file() and path.parent.relative_to(data).as_posix() not in folders:
             found.append(name)
     return {"left": found}
+
+
+def tidied(data: Path, inputs: Path, number: int) -> dict[str, Any]:
+    """Look after what dead processes left behind; return what is left all the same."""
+    tidy(data, inputs, number)
+    return left(data, inputs, number)
 
 
 def read_on(data: Path, inputs: Path, number: int) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from crmlib.store import files
+
 WRITE, CREATE, TRUNCATE, SYNC, RENAME, LINK, UNLINK, MKDIR, RMDIR, SYNC_FOLDER = range(1, 11)
 _HEAD = struct.Struct("<IIIQQ")
 _FOLDER = -1
@@ -164,6 +166,17 @@ class Disk:
                 if inode not in contents:
                     contents[inode] = self.inodes[inode].content(_share(bytes_, chance), chance)
                 path.write_bytes(contents[inode])
+        for takes in target.rglob(files.TAKES):
+            takes.write_text("".join(self._marked_anew(line, kept, target) for line in takes.open()))
+
+    def _marked_anew(self, line: str, kept: dict[str, int], target: Path) -> str:
+        """Return a line of ``takes`` with the mark of the same file in a copy: a disk keeps its number, a copy cannot."""
+        name = line.rstrip("\n").partition(" ")[2]
+        full = f"{self.root}/data/{name}"
+        same = [change for change in self.changes if change.kind == RENAME and change.other == full]
+        if not name or not same or kept.get(full) != same[-1].inode or not (target / "data" / name).exists():
+            return line
+        return f"{files._mark(target / 'data' / name)} {name}\n"
 
 
 def _share(keep: float, chance: random.Random) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 import made_safety
 import pytest
 from forked import COUNT, FULL, ONCE, Ended, Host, host, needed_shim
+from made_safety import made_once
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults are injected through LD_PRELOAD on Linux")
 
@@ -100,14 +101,18 @@ def test_a_fault_at_any_write_is_one_clear_error_and_changes_nothing(
             assert same(found, before) or same(found, after), (step, ended.said)
         unfinished = [path for path in data.parent.rglob("*") if path.suffix in (".parquet", ".csv", ".xlsx")]
         assert all(path.stat().st_size for path in unfinished if not path.name.startswith(".")), (step, unfinished)
-        again = forking.run(job, data, inputs, 2)
-        assert again.code == 0, (step, again.said)
-        if job == "load":
-            assert same(state(forking, data, inputs), after)
-        assert forking.told("tidy", data, inputs) == {}
-        assert forking.told("left", data, inputs)["left"] == [], step
-        backups = data.parent / "safe"
-        assert not backups.is_dir() or not [path for path in backups.iterdir() if path.name.startswith(".")]
+        made_once(job, ended.told, before, found)
+        # Where a batch that is published without the loader has come in, it is the next one's turn.
+        batch = 2 + (job == "publish" and 2 in found["batches"])
+        again = forking.run(job, data, inputs, batch)
+        assert again.code == 0 and again.told is not None, (step, again.said)
+        last = state(forking, data, inputs)
+        made_once(job, again.told, found, last)
+        assert same(last, after) or not (job == "load" or same(found, before)), step
+        assert forking.told("tidied", data, inputs)["left"] == [], step
+        backups = [path.name for path in data.parent.glob("safe/*")]
+        assert 1 + (ended.code == 0) <= len(backups) <= 2 if job == "back_up" else not backups, (step, backups)
+        assert not [name for name in backups if name.startswith(".")], (step, backups)
     assert fired >= len(tried(steps)) // 2
     assert late <= max(2, len(tried(steps)) // 4), f"{late} of {len(tried(steps))} refused after their commit"
 

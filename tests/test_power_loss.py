@@ -67,9 +67,10 @@ def test_what_was_acknowledged_survives_a_power_loss(bank: tuple[Host, Path, Pat
             found = state(forking, left / "data", inputs)
             told = (number, what, steps[number] if number < len(steps) else "end")
             assert same(found, after) or (number < len(steps) and same(found, before)), told
+            assert forking.told("tidied", left / "data", inputs)["left"] == [], told
         # The last of these folders goes on working.
         forking.told(job, left / "data", inputs, 3)
-        forking.told("tidy", left / "data", inputs)
+        assert forking.told("tidied", left / "data", inputs)["left"] == []
 
 
 def test_the_disk_forgets_what_was_not_synced(tmp_path: Path) -> None:

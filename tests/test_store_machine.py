@@ -36,6 +36,9 @@ LONG = int(os.environ.get("CRM_LONG", "0"))
 SEQUENCES = 10_000 if LONG == 1 else LONG or 8
 START = dt.datetime(2025, 6, 1, 12)
 FIRST, LAST = dt.date(2025, 1, 2), dt.date(2025, 5, 29)
+LATER = dt.date(2025, 8, 31)
+"""Loads begin at START: only what is asked for after that day can show what they corrected. It mostly lies after the last
+event, where ``Warehouse.snapshot`` refuses to go; the tests make their ``Snapshot`` themselves."""
 SPEC = features.Specification(
     (
         features.windowed("transactions", "amount_minor", months=(1, None)),
@@ -244,7 +247,7 @@ class Scored:
 
 
 picks = st.lists(st.integers(0, 59), min_size=1, max_size=6, unique=True)
-dates = st.dates(FIRST, LAST)
+dates = st.dates(FIRST, LATER)
 
 
 class Warehouse(RuleBasedStateMachine):
@@ -277,6 +280,7 @@ class Warehouse(RuleBasedStateMachine):
     @rule(picks=picks, day=dates, hours=st.sampled_from([2, 24, 240]), kind=st.sampled_from(["moves", "booked"]))
     def load_new_rows(self, picks: list[int], day: dt.date, hours: int, kind: str) -> None:
         self.now += dt.timedelta(hours=hours)
+        day = min(day, self.now.date() - dt.timedelta(days=1))
         rows = [move(10_000 + 60 * self.number + n, n % self.customers, day, n) for n in picks]
         self._load({kind: [{**row, "known": self.now.isoformat()} for row in rows]})
 
@@ -300,13 +304,14 @@ class Warehouse(RuleBasedStateMachine):
     @rule(picks=picks, day=dates)
     def close_contracts(self, picks: list[int], day: dt.date) -> None:
         self.now += dt.timedelta(days=1)
+        day = min(day, self.now.date())
         self._load({"contracts": [row | {"closed_on": day.isoformat()} for _, row in self._some("holdings", picks)]})
 
     @ready
     @rule(day=dates, price=st.integers(100, 102), product=st.sampled_from(["card", "loan"]))
     def change_terms(self, day: dt.date, price: int, product: str) -> None:
         self.now += dt.timedelta(days=1)
-        day = day.replace(day=1)  # so that a date comes again, as a correction
+        day = min(day, self.now.date()).replace(day=1)  # so that a date comes again, as a correction
         self._load(
             {
                 "goods": [
@@ -341,7 +346,7 @@ class Warehouse(RuleBasedStateMachine):
         path = self._write("moves", rows, bad=bad)
         with pytest.raises(DataError, match=rf"{path.name}: {bad + 1} of {bad + 2} rows .* so nothing was loaded"):
             load([path], MAPPING, data=self.data, recorded_at=self.now)
-        self._check(LAST)
+        self._check()
 
     def _some(self, table: str, picks: list[int]) -> list[tuple[int, Row]]:
         """Return some rows as they stand now."""
@@ -378,7 +383,7 @@ class Warehouse(RuleBasedStateMachine):
             assert report.noop and report.version == self.served
         if not (again or bad or unknown):
             self.loaded.append(files)
-        self._check(LAST, counts)
+        self._check(counts)
 
     def _check_report(self, report: LoadReport, counts: dict[str, Counted], *, refused: int) -> None:
         found = {row["table"]: row for row in report.counts.to_dict("records")}
@@ -397,7 +402,7 @@ class Warehouse(RuleBasedStateMachine):
         kept = {self.served, *sorted(self.worlds)[-keep:]}
         pruning.prune(paths.warehouse(self.data), keep=keep, now=self.now)
         self.worlds = {version: world for version, world in self.worlds.items() if version in kept}
-        self._check(LAST)
+        self._check()
 
     @ready
     @rule(place=st.integers(0, 9))
@@ -409,11 +414,11 @@ class Warehouse(RuleBasedStateMachine):
     @rule(as_of=dates)
     def take_a_snapshot(self, as_of: dt.date) -> None:
         warehouse = open_warehouse(paths.warehouse(self.data))
-        self.held.append((warehouse.snapshot(as_of), self.worlds[self.served]))
+        self.held.append((Snapshot(warehouse, as_of), self.worlds[self.served]))
         compare(*self.held[-1])
 
-    def _check(self, as_of: dt.date, tables: Iterable[str] = ()) -> None:
-        """Check that the served version and the files are as they must be, and what some tables knew at a date."""
+    def _check(self, tables: Iterable[str] = ()) -> None:
+        """Check that the served version and the files are as they must be, and what some tables knew before and know now."""
         folder = paths.warehouse(self.data)
         assert {file.name for file in folder.iterdir()} == {f"v{version:06d}.duckdb" for version in self.worlds}
         listed = versions(folder)
@@ -422,7 +427,8 @@ class Warehouse(RuleBasedStateMachine):
         assert not staging.is_dir() or not list(staging.iterdir())
         warehouse = open_warehouse(folder)
         assert warehouse.version == self.served
-        compare(warehouse.snapshot(as_of), self.worlds[self.served], tables)
+        for as_of in (LAST, self.now.date() + dt.timedelta(days=1)):
+            compare(Snapshot(warehouse, as_of), self.worlds[self.served], tables)
 
     # ------------------------------------------------------------ models
 
@@ -471,8 +477,8 @@ class Warehouse(RuleBasedStateMachine):
             compare(taken, world)
         for version, world in list(self.worlds.items())[-3:]:
             warehouse = open_warehouse(paths.warehouse(self.data), version=version)
-            for as_of in (FIRST, dt.date(2025, 3, 31)):
-                compare(warehouse.snapshot(as_of), world)
+            for as_of in (FIRST, dt.date(2025, 3, 31), START.date(), self.now.date() + dt.timedelta(days=1)):
+                compare(Snapshot(warehouse, as_of), world)
         self.held.clear()
         stores.engine(self.data).dispose()
         shutil.rmtree(self.folder)
@@ -481,7 +487,7 @@ class Warehouse(RuleBasedStateMachine):
 def scored(data: Path, model: int, version: int, as_of: dt.date) -> pd.DataFrame:
     """Return the scores by a saved model of a version as of a date, from the files alone."""
     saved = registry.load(data, version=model)
-    snapshot = open_warehouse(paths.warehouse(data), version=version).snapshot(as_of)
+    snapshot = Snapshot(open_warehouse(paths.warehouse(data), version=version), as_of)
     return saved.model.score(features.build(snapshot, features.from_json(saved.specification)))
 
 

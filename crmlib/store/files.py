@@ -99,6 +99,9 @@ def take(work: Path, data: Path, moves: Mapping[Path, Path]) -> None:
     with (work / TAKES).open("a", encoding="utf-8") as names:
         for source, target in moves.items():
             names.write(f"{_mark(source)} {target.relative_to(data).as_posix()}\n")
+    # A crash must not keep a new name and lose the line that says whose it was: nobody would ever remove the file.
+    for written in (work / TAKES, work, work.parent):
+        sync(written)
     for source, target in moves.items():
         source.rename(target)
     for folder in {target.parent for target in moves.values()}:
