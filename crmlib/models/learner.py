@@ -46,7 +46,7 @@ class Learner:
     def only(self, outcomes: Sequence[int]) -> Learner:
         """Return the part that knows some of the outcomes."""
         places = list(outcomes)
-        booster = boost_each.joined([boost_each.trees(self.booster, place) for place in places], self.encoding)
+        booster = boost_each.joined(boost_each.trees(self.booster, places), self.encoding)
         return replace(
             self,
             booster=booster,

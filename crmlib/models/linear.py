@@ -56,7 +56,8 @@ def exact_margins(coefficients: np.ndarray, columns: np.ndarray) -> np.ndarray:
     largest = np.abs(coefficients[:-1]).max(axis=0)
     power = spare - np.ceil(np.log2(np.where(largest > 0, largest, 1.0)))
     whole = np.rint(coefficients[:-1] * 2.0**power)
-    sums = whole.T @ np.rint(columns * np.float32(2.0**_DESIGN_POINT)).astype(np.float64)
+    scaled = np.multiply(columns, 2.0**_DESIGN_POINT, dtype=np.float64)
+    sums = whole.T @ np.rint(scaled, out=scaled)
     return (sums * 2.0 ** (-power - _DESIGN_POINT)[:, None] + coefficients[-1][:, None]).T
 
 
