@@ -1,5 +1,6 @@
 """The cheaper scorer: near to its model, no product loses more than it may, saved and read again to the bit."""
 
+import dataclasses
 import datetime as dt
 
 import numpy as np
@@ -65,7 +66,8 @@ def test_the_imitation_orders_customers_nearly_as_its_model(model, found, period
     lost = aucs(model.score(features), labels) - aucs(found.score(features), labels)
     assert lost.mean() < 0.004 and lost.max() < 0.01, lost
     assert found.judged["product_id"].tolist() == PRODUCTS
-    assert (found.judged["scorer"] == np.where(found.judged["lost"] <= distilled.MOST_LOST, "fast", "full")).all()
+    kept = (found.judged["lost"] <= distilled.MOST_LOST) & (found.judged["buyers"] >= distilled._JUDGED_BUYERS)
+    assert kept.any() and (found.judged["scorer"] == np.where(kept, "fast", "full")).all()
 
 
 def test_its_probabilities_are_calibrated_apart(found, periods):
@@ -101,9 +103,34 @@ def test_a_product_without_buyers_among_the_judges_keeps_its_own_trees(model, pe
     assert row["buyers"] == 0 and row["scorer"] == "full" and np.isnan(row["auc"])
 
 
+def test_a_few_buyers_among_the_judges_judge_nothing(model, periods, monkeypatch):
+    monkeypatch.setattr(distilled, "MOST_LOST", 1.0)
+    monkeypatch.setattr(distilled, "_JUDGED_BUYERS", 150)
+    tune, labels = periods[1]
+    card = labels.index[labels["bought"] & (labels["product_id"] == "card")]
+    sold_little = labels.assign(bought=labels["bought"] & ~labels.index.isin(card[200:]))
+    found = distilled.distil(model, periods[0][0], calibrate=(tune, sold_little), seed=3, nthread=1)
+    judged = found.judged.assign(lost=0.5).set_index("product_id")
+    assert 0 < judged.loc["card", "buyers"] < distilled._JUDGED_BUYERS and judged.loc["card", "scorer"] == "full"
+    assert set(judged["scorer"].drop("card")) == {"fast"}
+    counted = dataclasses.replace(found, judged=judged.reset_index())
+    assert counted.lost == pytest.approx(0.5 * 3 / 4)  # who keeps its own trees loses nothing
+
+
+def test_the_judges_are_drawn_from_all_customers(model, periods, monkeypatch):
+    """The first half of the table has no buyer of a card; judges taken in the table's order would see none."""
+    monkeypatch.setattr(distilled, "_ROUNDS", 2)
+    monkeypatch.setattr(distilled, "_JUDGED_ROWS", 1_000)
+    tune, labels = periods[1]
+    first = labels["customer_id"].isin(tune["customer_id"].head(4_000))
+    late = labels.assign(bought=labels["bought"] & ~first)
+    judged = distilled.distil(model, periods[0][0], calibrate=(tune, late), seed=3, nthread=1).judged
+    assert judged["customers"].max() <= 1_000 and (judged["buyers"] > 10).all()
+
+
 def test_written_and_read_again_it_scores_to_the_bit(model, found, periods, tmp_path):
     features = periods[2][0]
-    names = distilled.write(found, tmp_path)
+    names = found.write(tmp_path)
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
     again = distilled.read(tmp_path, model)
     pd.testing.assert_frame_equal(again.score(features), found.score(features), check_exact=True)
@@ -112,17 +139,17 @@ def test_written_and_read_again_it_scores_to_the_bit(model, found, periods, tmp_
 
 def test_the_registry_finds_the_imitation_of_the_version_asked_for(model, found, periods, tmp_path):
     told = {"data": tmp_path, "warehouse_version": 1, "as_of": NOW.date(), "now": NOW, "metrics": {}}
-    first, second = (registry.load(tmp_path, version=registry.save(model, **told)) for _ in range(2))
-    assert distilled.save(found, data=tmp_path, saved=first, now=NOW) == 1
+    numbers = [registry.save(model, **told, also=also) for also in (found.write, None)]
+    first, second = (registry.load(tmp_path, version=number) for number in numbers)
     features = periods[2][0].head(50)
-    again = distilled.load(tmp_path, first).score(features)
+    again = distilled.load(first).score(features)
     pd.testing.assert_frame_equal(again, found.score(features), check_exact=True)
     with pytest.raises(NotFoundError, match="model version 2 has no cheaper scorer; train with `crm train --fast`"):
-        distilled.load(tmp_path, second)
-    file = tmp_path / "models" / distilled.NAME / "0001" / "booster.ubj"
+        distilled.load(second)
+    file = first.folder / "fast_booster.ubj"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(EnvironmentFault, match=r"damaged.*train again with `crm train --fast`"):
-        distilled.load(tmp_path, first)
+    with pytest.raises(EnvironmentFault, match=r"fast_booster.ubj: missing or damaged.*train again with `crm train`"):
+        registry.load(tmp_path, version=first.version)
 
 
 def test_it_learns_from_answers_not_from_outcomes(model, periods, monkeypatch):
@@ -218,3 +245,16 @@ def test_exact_margins_agree_with_a_product_of_matrices_and_do_not_depend_on_nei
     np.testing.assert_array_equal(linear.exact_margins(coefficients, columns[:, order]), got[order])
     one = np.vstack([linear.exact_margins(coefficients, columns[:, [place]]) for place in order[:50]])
     np.testing.assert_array_equal(one, got[order[:50]])
+
+
+@pytest.mark.parametrize("count", [60, 244])
+def test_exact_margins_are_within_the_bound_they_state_and_the_bound_is_no_wild_guess(count):
+    rng = np.random.default_rng(count)
+    usual = np.clip(rng.normal(size=(count, 500)), -4, 4).astype(np.float32)
+    worst = np.full((count, 1), 1 + 2.0**-21, dtype=np.float32)  # as far from a multiple of 2**-20 as can be
+    for columns, slopes in ((usual, rng.normal(size=count)), (worst, np.full(count, 0.75))):
+        coefficients = np.append(slopes, 0.3)[:, None]
+        exact = columns.T.astype(float) @ coefficients[:-1] + coefficients[-1]
+        off = np.abs(linear.exact_margins(coefficients, columns) - exact).max() / np.abs(slopes).max()
+        assert off <= count * 2.0**-20
+    assert off >= 0.999 * count * 2.0**-21

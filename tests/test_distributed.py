@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,3 +165,32 @@ def test_what_a_cluster_refuses_is_one_sentence(
         distributed.train(nowhere, features, labels)
     with dask_cluster(workers=0) as idle, pytest.raises(EnvironmentFault, match="has no worker"):
         distributed.train(idle, features, labels)
+
+
+def test_a_row_group_of_customers_who_could_buy_nothing_teaches_nothing_and_stops_nothing(
+    address: str, tmp_path: Path
+) -> None:
+    features, labels = made(5_003, 1)
+    able = labels[labels["customer_id"] < "c005000"]
+    features.to_parquet(tmp_path / "features.parquet", index=False, row_group_size=5_000)
+    able.to_parquet(tmp_path / "labels.parquet", index=False)
+    found = distributed.train(address, [tmp_path / "features.parquet"], [tmp_path / "labels.parquet"], seed=3)
+    bought = distributed.pairs.matrix(able, features, PRODUCTS)
+    start = learner.base_log_odds(np.column_stack([bought, bought.max(axis=1)]))
+    np.testing.assert_allclose(found.offsets, start, rtol=1e-12)
+    assert (found.rounds > 0).all()
+    strangers = labels.assign(customer_id="x" + labels["customer_id"])
+    strangers.to_parquet(tmp_path / "strangers.parquet", index=False)
+    with pytest.raises(DataError, match="no label belongs to a row of the features; make both as of the same date"):
+        distributed.train(address, [tmp_path / "features.parquet"], [tmp_path / "strangers.parquet"])
+
+
+def test_a_worker_that_dies_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    with (
+        dask_cluster(workers=1) as alone,
+        distributed._client(alone) as client,
+        pytest.raises(EnvironmentFault, match="a worker was lost or failed .*look at the workers' logs"),
+        distributed._sentences(alone),
+    ):
+        client.submit(os._exit, 9).result(timeout=60)

@@ -68,8 +68,9 @@ def test_contributions_sum_to_the_calibrated_log_odds(model, features, product):
 
 def test_one_outcome_taken_out_of_the_booster_predicts_the_same(model, features):
     used = model.fitted_.learner
-    data = boost.matrix(used.encoding.tree_matrix(features), used.encoding)
-    every = boost.margins(used.booster, data, len(used.offsets))
+    tree = used.encoding.tree_matrix(features)
+    data = boost.matrix(tree, used.encoding)
+    every = boost.margins_of(used.booster, tree, len(used.offsets))
     for outcome in range(len(used.offsets)):
         alone = boost.apart(used.booster, [outcome])[outcome].predict(data)
         np.testing.assert_allclose(alone, every[:, outcome], atol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import errno
 import hashlib
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from crmlib.decisions.export import export, safe_text
 from crmlib.errors import DataError, EnvironmentFault, UsageError
-from crmlib.store import session, tables
+from crmlib.store import files, session, tables
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5)
 TABLE = pd.DataFrame(
@@ -117,6 +118,22 @@ def test_no_space_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
         made(tmp_path)
     assert list((tmp_path / "exports").iterdir()) == []
     assert records(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_forced_to_the_disk_keeps_no_file_that_is_told_as_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = files.sync
+
+    def broken(path: Path) -> None:
+        if path.name == "exports" and any(path.glob("calls-*")):
+            raise OSError(errno.EIO, "Input/output error")
+        real(path)
+
+    monkeypatch.setattr(files, "sync", broken)
+    with pytest.raises(EnvironmentFault, match=r"could not be written \(Input/output error\); the disk reported"):
+        made(tmp_path)
+    assert list((tmp_path / "exports").iterdir()) == []
 
 
 def test_contact_details_need_consent(tmp_path: Path) -> None:

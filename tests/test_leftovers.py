@@ -6,11 +6,14 @@ import datetime as dt
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from crmlib import paths
 from crmlib.errors import EnvironmentFault
@@ -64,6 +67,28 @@ def test_a_file_that_got_its_name_but_no_row_is_removed_and_a_recorded_one_stays
     assert found(data / "scores") == sorted([*before, "churn/mine-1.parquet"])
     assert score_sets.lists_file(data, number).exists()
     assert leftovers.clear(data, now=NOW) == []
+
+
+def test_nothing_is_written_while_others_wait_for_the_lock(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked, written = [], []
+    real, lock = pd.DataFrame.to_parquet, session.publishing
+
+    @contextmanager
+    def publishing(folder: Path) -> Iterator[Session]:
+        with lock(folder) as store:
+            locked.append(True)
+            yield store
+        locked.clear()
+
+    def write(self: pd.DataFrame, *args: object, **options: object) -> None:
+        written.append(bool(locked))
+        real(self, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(session, "publishing", publishing)
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", write)
+    number = saved(data)
+    assert written == [False, False]
+    assert pd.read_parquet(score_sets.lists_file(data, number))["c"].tolist() == [1]
 
 
 def test_the_work_of_the_living_and_of_other_machines_stays(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def score(data: Path, version: int, *, fast: bool = False) -> pd.DataFrame:
     snapshot = warehouse.open(paths.warehouse(data), version=version).snapshot(DATES[2])
     inputs = features.build(snapshot, features.from_json(saved.specification))
     known = saved.model.fitted_.products
-    scorer = distilled.load(data, saved) if fast else saved.model
+    scorer = distilled.load(saved) if fast else saved.model
     return scorer.score(inputs, propensity.candidates(snapshot, products=known))
 
 
@@ -89,11 +89,12 @@ def bank(tmp_path_factory):
     tuned = (inputs[1], labels[1])
     model = propensity.PropensityModel(seed=7, nthread=1).fit(inputs[0], labels[0], calibrate=tuned)
     told = {"data": data, "warehouse_version": wh.version, "as_of": snapshots[1].as_of, "now": NOW, "metrics": {}}
-    version = registry.save(model, **told, specification=features.to_json(spec))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(distilled, "_ROUNDS", 10)
+        patch.setattr(distilled, "_JUDGED_BUYERS", 1)
         imitation = distilled.distil(model, inputs[0], calibrate=tuned, nthread=1)
-    distilled.save(imitation, data=data, saved=registry.load(data, version=version), now=NOW)
+    assert "fast" in set(imitation.judged["scorer"])  # else nothing of it is scored here
+    registry.save(model, **told, specification=features.to_json(spec), also=imitation.write)
     before = {fast: digest(score(data, 1, fast=fast)) for fast in (False, True)}
     files = corrected(made, home / "corrections")
     warehouse.load(files, made.mapping, data=data, recorded_at=dt.datetime(2026, 2, 1))

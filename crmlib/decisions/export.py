@@ -90,7 +90,11 @@ def export(
         )
         _record(data, record, role=role)
         part.rename(target)
-        files.sync(folder)
+        try:
+            files.sync(folder)
+        except OSError:
+            target.unlink(missing_ok=True)  # what is told as not written must not be there to be taken
+            raise
     except OSError as error:
         remedy = files.remedy(error) if error.errno == errno.EIO else "free some space or get the right to write there"
         raise EnvironmentFault(

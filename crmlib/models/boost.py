@@ -155,13 +155,11 @@ class _Watch(xgb.callback.TrainingCallback):
         return not self.growing.any()
 
 
-def margins(booster: xgb.Booster, data: xgb.DMatrix, outcomes: int) -> np.ndarray:
-    """Return the log-odds beyond the offsets (rows x outcomes)."""
-    return booster.predict(data, output_margin=True).reshape(-1, outcomes)
-
-
 def margins_of(booster: xgb.Booster, tree: np.ndarray, outcomes: int) -> np.ndarray:
-    """Return the same of a tree matrix, without building XGBoost's form of it: a third of the time of shallow trees."""
+    """Return the log-odds beyond the offsets (rows x outcomes) of a tree matrix.
+
+    XGBoost's own form of the matrix is not built for it: that is a third of the time of shallow trees.
+    """
     return booster.inplace_predict(tree, predict_type="margin", validate_features=False).reshape(-1, outcomes)
 
 

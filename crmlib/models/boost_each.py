@@ -66,7 +66,7 @@ def fit(
     parts, rounds = [], []
     for draw, offset in zip(draws, start, strict=True):
         grown = _grow(tree, draw, encoding, offset=float(offset), bins=bins, seed=seed, nthread=nthread)
-        parts.append([] if grown is None else trees(grown))
+        parts.append([] if grown is None else trees(grown)[0])
         rounds.append(len(parts[-1]))
     return joined(parts, encoding), np.array(rounds)
 
@@ -114,10 +114,11 @@ def _binned(rows: np.ndarray, encoding: Encoding, **more: Any) -> xgb.QuantileDM
     return xgb.QuantileDMatrix(rows, feature_types=encoding.tree_types, enable_categorical=True, max_bin=_BINS, **more)
 
 
-def trees(booster: xgb.Booster, outcome: int = 0) -> list[dict[str, Any]]:
-    """Return the trees of one outcome in XGBoost's JSON."""
+def trees(booster: xgb.Booster, outcomes: Iterable[int] = (0,)) -> list[list[dict[str, Any]]]:
+    """Return the trees of each of some outcomes in XGBoost's JSON."""
     model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
-    return [tree for tree, owner in zip(model["trees"], model["tree_info"], strict=True) if owner == outcome]
+    owned = list(zip(model["trees"], model["tree_info"], strict=True))
+    return [[tree for tree, owner in owned if owner == outcome] for outcome in outcomes]
 
 
 def joined(parts: list[list[dict[str, Any]]], encoding: Encoding) -> xgb.Booster:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 # ruff: noqa: PLC0415 - the packages of the extra "dask" are imported by those who use it
 
-HELD_OUT = 0.15
 CONNECT_SECONDS = 30
 LABELS = ["customer_id", "as_of", "product_id", "bought"]
 
@@ -50,17 +50,20 @@ class Part:
     seed: int
 
     def read(self) -> tuple[pd.DataFrame, np.ndarray]:
-        """Return the features and the outcomes (rows x products, and the pooled one where there are several)."""
+        """Return the features and the outcomes (rows x products, and the pooled one where there are several).
+
+        A part may have nobody who could buy anything; where that is so of all parts, ``train`` says so.
+        """
         features = pq.ParquetFile(self.file).read_row_group(self.group).to_pandas()
         low, high = features["customer_id"].min(), features["customer_id"].max()
         between = (pc.field("customer_id") >= low) & (pc.field("customer_id") <= high)
         labels = pq.read_table(list(self.labels), columns=LABELS, filters=between).to_pandas()
-        bought = pairs.matrix(labels, features, self.products)
+        bought = pairs.matrix_of_part(labels, features, self.products)
         return features, bought if len(self.products) == 1 else np.column_stack([bought, bought.max(axis=1)])
 
     def held_out(self) -> np.ndarray:
         """Return which rows only judge when to stop; the same wherever it is asked."""
-        return np.random.default_rng([self.seed, self.number]).random(self.rows) < HELD_OUT
+        return np.random.default_rng([self.seed, self.number]).random(self.rows) < learner.HELD_OUT
 
 
 def train(
@@ -83,14 +86,17 @@ def train(
     chosen = tuple(products or sold(labels))
     parts = _parts(features, labels, chosen, seed)
     with _client(address) as client, _sentences(address):
-        drawn = client.gather(client.map(_drawn, parts, share=learner.MAX_ROWS / sum(part.rows for part in parts)))
+        given = client.gather(client.map(_drawn, parts, share=learner.MAX_ROWS / sum(part.rows for part in parts)))
+        drawn = [one for one in given if len(one[1])]
+        if not drawn:
+            raise DataError("no label belongs to a row of the features; make both as of the same date for the same customers")
         table, bought, weights = (_joined([one[place] for one in drawn]) for place in range(3))
         encoding = encode.fit(table)
-        start = _base_log_odds(sum(one[3] for one in drawn), sum(one[4] for one in drawn))
+        start = learner.log_odds_of(sum(one[3] for one in drawn), sum(one[4] for one in drawn))
         booster, rounds = _grow(client, parts, encoding, start[None], seed=seed)
     design = encoding.linear_matrix(encoding.tree_matrix(table))
-    held_out = np.random.default_rng(seed).random(len(table)) < HELD_OUT
-    coefficients, penalty = _regression(design, Target(bought, weights, start[None]), held_out)
+    held_out = np.random.default_rng(seed).random(len(table)) < learner.HELD_OUT
+    coefficients, penalty = learner.regression(design, Target(bought, weights, start[None]), held_out, refit=True)
     return Learner(encoding, booster, coefficients, start, rounds, penalty)
 
 
@@ -143,20 +149,6 @@ def _joined(pieces: list[Any]) -> Any:
     if isinstance(pieces[0], pd.DataFrame):
         return pd.concat(pieces, ignore_index=True)
     return np.concatenate(pieces)
-
-
-def _base_log_odds(buyers: np.ndarray, able: np.ndarray) -> np.ndarray:
-    """Return what ``learner.base_log_odds`` does, from counts."""
-    overall = min(max(buyers.sum() / max(able.sum(), 1), 1e-6), 0.5)
-    share = (buyers + 1) / (able + 1 / overall)
-    return np.log(share) - np.log1p(-share)
-
-
-def _regression(design: np.ndarray, target: Target, held_out: np.ndarray) -> tuple[np.ndarray, float]:
-    inner, outer = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    judge = (design[outer], target.take(outer))
-    coefficients, penalty = linear.fit(design[inner], target.take(inner), held_out=judge)
-    return linear.fit(design, target, penalty=penalty, start=coefficients)
 
 
 def _grow(
@@ -283,10 +275,19 @@ def _client(address: str) -> Iterator[distributed.Client]:
 @contextmanager
 def _sentences(address: str) -> Iterator[None]:
     """Say in one sentence what a worker could not do."""
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
     try:
         yield
     except CrmError:
         raise
+    # What is seen of a worker's death depends on what it did then: a task of its own, or its share of a tree.
+    except (KilledWorker, CommClosedError, CancelledError, xgb.core.XGBoostError) as error:
+        raise EnvironmentFault(
+            f"{address}: a worker was lost or failed ({str(error).strip().splitlines()[0][:200]}); look at the workers' logs, "
+            "give them more memory where they ran out of it, and train again"
+        ) from error
     except FileNotFoundError as error:
         raise EnvironmentFault(
             f"{address}: a worker finds no {error.filename or error}; put the files where every worker reads them under the "

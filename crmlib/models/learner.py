@@ -16,7 +16,7 @@ from crmlib.models.boost import Target
 MAX_ROWS = 60_000
 _BOOST_ROWS, _BOOST_CELLS = 15_000, 300_000
 _EACH_ROWS, _OTHERS = 200_000, 8
-_HELD_OUT = 0.15
+HELD_OUT = 0.15
 CHUNK = 16_384
 """Rows that are scored at once; what comes out does not depend on it."""
 
@@ -46,7 +46,7 @@ class Learner:
     def only(self, outcomes: Sequence[int]) -> Learner:
         """Return the part that knows some of the outcomes."""
         places = list(outcomes)
-        booster = boost_each.joined([boost_each.trees(self.booster, place) for place in places], self.encoding)
+        booster = boost_each.joined(boost_each.trees(self.booster, places), self.encoding)
         return replace(
             self,
             booster=booster,
@@ -67,7 +67,11 @@ def base_log_odds(bought: np.ndarray) -> np.ndarray:
     >>> base_log_odds(np.array([[1, 0], [0, 0], [0, -1], [0, 0]], dtype=np.int8)).round(2)
     array([-1.5, -2.2])
     """
-    buyers, able = (bought == 1).sum(axis=0), (bought >= 0).sum(axis=0)
+    return log_odds_of((bought == 1).sum(axis=0), (bought >= 0).sum(axis=0))
+
+
+def log_odds_of(buyers: np.ndarray, able: np.ndarray) -> np.ndarray:
+    """Return what ``base_log_odds`` does from how many bought and how many could have, by outcome."""
     overall = min(max(buyers.sum() / max(able.sum(), 1), 1e-6), 0.5)
     share = (buyers + 1) / (able + 1 / overall)
     return np.log(share) - np.log1p(-share)
@@ -120,9 +124,9 @@ def fit(
         return Learner(encoding, booster, coefficients, target.start[0], rounds, penalty)
     refit = held_out is None
     if held_out is None:
-        held_out = np.random.default_rng(seed).random(len(bought)) < _HELD_OUT
+        held_out = np.random.default_rng(seed).random(len(bought)) < HELD_OUT
     inner, outer = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    coefficients, penalty = _regression(design, target, held_out, refit=refit)
+    coefficients, penalty = regression(design, target, held_out, refit=refit)
     judge = (tree[outer], target.take(outer))
     booster, rounds = _boost(tree[inner], target.take(inner), encoding, held_out=judge, **options)
     return Learner(encoding, booster, coefficients, target.start[0], rounds, penalty)
@@ -135,10 +139,10 @@ def fit_large(features: pd.DataFrame, bought: np.ndarray, *, seed: int, nthread:
     rows, weights = sample(bought, MAX_ROWS, np.random.default_rng(seed))
     encoding = encode.fit(features.iloc[rows])
     start = base_log_odds(bought)
-    held_out = np.random.default_rng(seed).random(len(bought)) < _HELD_OUT
+    held_out = np.random.default_rng(seed).random(len(bought)) < HELD_OUT
     design = encoding.linear_matrix(encoding.tree_matrix(features.iloc[rows]))
     target = Target(bought[rows], weights, start[None])
-    coefficients, penalty = _regression(design, target, held_out[rows], refit=True)
+    coefficients, penalty = regression(design, target, held_out[rows], refit=True)
     tree, draws = encoding.tree_matrix(features), _draws(bought, held_out, seed)
     booster, rounds = boost_each.fit(tree, draws, encoding, start=start, seed=seed, nthread=nthread)
     return Learner(encoding, booster, coefficients, start, rounds, penalty)
@@ -153,7 +157,7 @@ def _draws(bought: np.ndarray, held_out: np.ndarray, seed: int) -> Iterator[boos
         yield boost_each.Draw(rows, own[rows, 0], weights, held_out[rows])
 
 
-def _regression(design: np.ndarray, target: Target, held_out: np.ndarray, *, refit: bool) -> tuple[np.ndarray, float]:
+def regression(design: np.ndarray, target: Target, held_out: np.ndarray, *, refit: bool) -> tuple[np.ndarray, float]:
     """Return coefficients and penalty, chosen on the rows held out; those are learnt from too where ``refit``."""
     inner, outer = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     judge = (design[outer], target.take(outer))

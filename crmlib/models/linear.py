@@ -49,13 +49,15 @@ def exact_margins(coefficients: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
     Design and coefficients are rounded to whole multiples of powers of two so coarse that every sum is an exact number
     in double precision: the result of a row depends neither on the rows beside it nor on threads or processor, as that
-    of a plain matrix product does. The rounding moves log-odds by less than a millionth of the largest coefficient.
+    of a plain matrix product does. The rounding moves log-odds by at most columns x 2**-20 times the outcome's largest coefficient
+    for up to 256 columns (half of that comes from the design, in multiples of 2**-20), and in practice by far less.
     """
     spare = 53 - _DESIGN_BITS - int(np.ceil(np.log2(max(len(columns), 2))))
     largest = np.abs(coefficients[:-1]).max(axis=0)
     power = spare - np.ceil(np.log2(np.where(largest > 0, largest, 1.0)))
     whole = np.rint(coefficients[:-1] * 2.0**power)
-    sums = whole.T @ np.rint(columns * np.float32(2.0**_DESIGN_POINT)).astype(np.float64)
+    scaled = np.multiply(columns, 2.0**_DESIGN_POINT, dtype=np.float64)
+    sums = whole.T @ np.rint(scaled, out=scaled)
     return (sums * 2.0 ** (-power - _DESIGN_POINT)[:, None] + coefficients[-1][:, None]).T
 
 

@@ -19,7 +19,7 @@ import xgboost as xgb
 from scipy.special import expit
 
 from crmlib.errors import NotFoundError
-from crmlib.models import boost, explain
+from crmlib.models import boost, explain, linear, walk
 from crmlib.models.propensity import Fitted, PropensityModel
 
 Values = Mapping[str, Any]
@@ -34,6 +34,8 @@ class Live:
     meanings: list[dict[str, Any]] = field(repr=False)
     group_of: np.ndarray = field(repr=False)
     trees: dict[int, xgb.Booster] = field(repr=False)
+    walk: walk.Walk = field(repr=False)
+    goods: pd.Series = field(repr=False)
 
     @property
     def products(self) -> list[str]:
@@ -52,16 +54,15 @@ class Live:
         ``rows``), product_id, score, low, high: as ``PropensityModel.score`` gives them.
         """
         count, products = len(rows), self.products
-        logit, deviation = self.fitted.logits_of(self._matrix(rows))
-        return pd.DataFrame(
-            {
-                "row": np.repeat(np.arange(count), len(products)),
-                "product_id": products * count,
-                "score": expit(logit).ravel(),
-                "low": expit(logit - _Z * deviation).ravel(),
-                "high": expit(logit + _Z * deviation).ravel(),
-            }
-        )
+        tree, used = self._matrix(rows), self.fitted.learner
+        leaves = np.array([self.walk.margins(row) for row in tree]).reshape(count, len(used.offsets))
+        lines = linear.exact_margins(used.coefficients, used.encoding.linear_columns(tree))
+        logit, deviation = self.fitted.calibrated(leaves, lines)
+        spread = _Z * deviation
+        score, low, high = expit(np.stack([logit, logit - spread, logit + spread])).reshape(3, -1)
+        goods = self.goods if count == 1 else self.goods.array.take(np.tile(np.arange(len(products)), count))
+        columns = {"row": np.repeat(np.arange(count), len(products)), "product_id": goods}
+        return pd.DataFrame({**columns, "score": score, "low": low, "high": high}, copy=False)
 
     def reasons(self, row: Values, product_ids: Sequence[str], *, top: int = 3) -> dict[str, list[dict[str, Any]]]:
         """Return by product the strongest reasons for its score, each {"code", "contribution", "feature", "value", …}.
@@ -141,7 +142,15 @@ def prepare(model: PropensityModel, meanings: pd.DataFrame | None = None) -> Liv
     for one in (booster, *trees.values()):
         one.set_param({"nthread": 1})  # for a single row, waking other threads takes longer than the work
     told = [{str(k): explain.plain(v) for k, v in one.items() if k != "name"} for one in groups.to_dict("records")]
-    return Live(replace(fitted, learner=replace(fitted.learner, booster=booster)), told, group_of, trees)
+    codes = max((len(levels) for levels in fitted.encoding.levels.values()), default=0)
+    return Live(
+        replace(fitted, learner=replace(fitted.learner, booster=booster)),
+        told,
+        group_of,
+        trees,
+        walk.prepare(booster, len(fitted.learner.offsets), codes),
+        pd.Series(fitted.products, dtype="str"),
+    )
 
 
 def _number(value: Any) -> float:

@@ -84,14 +84,20 @@ def matrix(labels: pd.DataFrame, features: pd.DataFrame, products: Sequence[str]
 
     Raises DataError where no label belongs to a row of ``features``.
     """
-    row = rows_of(labels, features)
-    column = codes(labels["product_id"], products)
-    hit = (row >= 0) & (column >= 0)
-    if not hit.any():
+    out = matrix_of_part(labels, features, products)
+    if (out == NOT_ELIGIBLE).all():
         raise DataError(
             f"no label belongs to a row of the features: labels are as of {_dates(labels)}, features as of"
             f" {_dates(features)}; make both from the same snapshot"
         )
+    return out
+
+
+def matrix_of_part(labels: pd.DataFrame, features: pd.DataFrame, products: Sequence[str]) -> np.ndarray:
+    """Return what ``matrix`` does of a few of many rows, of which none need have a label."""
+    row = rows_of(labels, features)
+    column = codes(labels["product_id"], products)
+    hit = (row >= 0) & (column >= 0)
     out = np.full((len(features), len(products)), NOT_ELIGIBLE, dtype=np.int8)
     out[row[hit], column[hit]] = labels["bought"].to_numpy(bool)[hit]
     return out

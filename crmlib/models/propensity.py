@@ -89,7 +89,10 @@ class Fitted:
 
     def logits_of(self, tree: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the same of a tree matrix: of each row the same, whatever rows are beside it."""
-        trees, lines = self.learner.margins_of(tree)
+        return self.calibrated(*self.learner.margins_of(tree))
+
+    def calibrated(self, trees: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same of the learner's margins."""
         count, own = len(self.products), self.reliable
         pooled = (trees[:, -1:] + lines[:, -1:]) / 2
         inputs = (own * trees[:, :count], own * lines[:, :count], (1 - own) * pooled)

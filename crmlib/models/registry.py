@@ -78,15 +78,19 @@ def save(
     metrics: Mapping[str, Any],
     specification: str = "",
     tables: Mapping[str, pd.DataFrame] | None = None,
+    also: Callable[[Path], Sequence[str]] | None = None,
 ) -> int:
     """Write a fitted model below ``data/models/propensity/`` and record it in the store; return its version.
 
     Files: booster.ubj, model.json, features.json, a Parquet file for each of ``tables`` (its evaluation, say) and
-    SHA256SUMS, complete under a temporary name before the folder gets its number. Raises EnvironmentFault where they cannot be written; then nothing is left behind.
+    SHA256SUMS, complete under a temporary name before the folder gets its number. ``also`` writes more files into the folder
+    and returns their names (``Distilled.write``, say): they are there with the model or not at all. Raises EnvironmentFault
+    where they cannot be written; then nothing is left behind.
     """
 
     def write(folder: Path) -> list[str]:
-        return [*write_model(model, folder, specification), *write_tables(folder, tables or {})]
+        more = also(folder) if also else []
+        return [*write_model(model, folder, specification), *write_tables(folder, tables or {}), *more]
 
     return keep(
         write,

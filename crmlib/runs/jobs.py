@@ -197,7 +197,7 @@ def train(
 ) -> registry.Registered:
     """Fit on one date, calibrate on the next, test on a third; save the model with its evaluation.
 
-    With ``fast`` a cheaper scorer is distilled from the model and kept beside it, for ``score``.
+    With ``fast`` a cheaper scorer is distilled from the model and kept with it, for ``score``; it takes two products at least.
 
     Beside the model lie evaluation.parquet (``metrics.evaluate`` with the logistic baseline), by_group.parquet
     (calibration by product, channel and segment), gains.parquet, reliability.parquet and leaks.parquet.
@@ -206,7 +206,7 @@ def train(
     wanted = parse_date(as_of) if as_of else None
     last_day(wh)
     dates = evaluation_dates(wh.period, within_days=within_days, as_of=wanted)  # type: ignore[arg-type]
-    settings = {"within_days": within_days, "seed": seed, "test": str(dates.test)}
+    settings = {"within_days": within_days, "seed": seed, "test": str(dates.test), **({"fast": True} if fast else {})}
     with recorded(data, "train", settings, warehouse_version=wh.version):
         with stages.stage("features", f"as of {dates.train}, {dates.tune} and {dates.test}") as stage:
             snapshots = [wh.snapshot(day) for day in (dates.train, dates.tune, dates.test)]
@@ -215,6 +215,8 @@ def train(
             stage.say(f"{len(inputs[-1]):,} customers × {inputs[-1].shape[1] - 2} features × 3 dates")
         with stages.stage("labels", f"who bought what within {within_days} days") as stage:
             products, labels = _labels(wh, snapshots, within_days)
+            if fast:
+                distilled.check(products)
             stage.say(f"{len(products)} products, {int(labels[0]['bought'].sum()):,} purchases to learn from")
             unsold = sorted(_on_sale(snapshots[0]) - set(products))
             if unsold:
@@ -232,6 +234,8 @@ def train(
             with stages.stage("distil", "a cheaper scorer, taught by the model") as stage:
                 imitation = distilled.distil(model, inputs[0], calibrate=tune, seed=seed)
                 stage.say(_imitated(imitation))
+        else:
+            imitation = None
         del tune
         with stages.stage("evaluate", f"on {dates.test}, against a logistic baseline") as stage:
             tables = _evaluation(model, snapshots[2], inputs, labels, seed=seed)
@@ -243,6 +247,8 @@ def train(
                 )
         with stages.stage("save", "model and evaluation") as stage:
             meta = {"dates": {name: str(day) for name, day in vars(dates).items()}, "within_days": within_days}
+            if imitation is not None:
+                meta["lost"] = imitation.lost
             version = registry.save(
                 model,
                 data=data,
@@ -252,10 +258,9 @@ def train(
                 metrics={**summary, **meta, "seed": seed},
                 specification=features.to_json(spec),
                 tables=tables,
+                also=None if imitation is None else imitation.write,
             )
             saved = registry.load(data, version=version)
-            if fast:
-                distilled.save(imitation, data=data, saved=saved, now=clock.now())
             folder = data / "models" / propensity.NAME / f"{version:04d}"
             stage.say(f"model version {version} in {shown(folder)} ({size(folder)})")
     return saved
@@ -319,8 +324,8 @@ def _evaluation(
 def _imitated(found: distilled.Distilled) -> str:
     """Say what the cheaper scorer loses, and which products keep their own trees."""
     own = found.judged.loc[found.judged["scorer"] == "full", "product_id"].tolist()
-    kept = f"; scored by the model itself, for they would lose more than {distilled.MOST_LOST}: {', '.join(own)}"
-    return f"loses {found.judged['lost'].mean():.4f} of AUC in the mean of products{kept if own else ''}"
+    kept = f"; scored by the model itself, for they would lose more than {distilled.MOST_LOST} or have few buyers: {', '.join(own)}"
+    return f"loses {found.lost:.4f} of AUC in the mean of products{kept if own else ''}"
 
 
 def _summary(evaluation: pd.DataFrame) -> dict[str, Any]:
@@ -352,7 +357,7 @@ def score(
     Returns the scores and the call lists. Scores and reasons lie in ``data/scores/propensity``, lists in ``data/lists``.
     """
     saved = registry.load(data, version=model_version)
-    scorer = distilled.load(data, saved) if fast else saved.model
+    scorer = distilled.load(saved) if fast else saved.model
     wh = warehouse.open(paths.warehouse(data))
     snapshot = wh.snapshot(as_of or last_day(wh))
     parameters = {"as_of": str(snapshot.as_of), "model_version": saved.version, "warehouse_version": wh.version}

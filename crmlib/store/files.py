@@ -188,16 +188,23 @@ def add_parquet(table: pd.DataFrame, folder: Path, stem: str) -> tuple[Path, str
 
 @contextmanager
 def adding(
-    table: pd.DataFrame, folder: Path, stem: str, *, data: Path, beside: Mapping[str, pd.DataFrame] | None = None
+    table: pd.DataFrame,
+    folder: Path,
+    stem: str,
+    *,
+    data: Path,
+    beside: Mapping[str, pd.DataFrame] | None = None,
+    held: Mapping[str, pd.DataFrame] | None = None,
 ) -> Iterator[tuple[Session, Path, str, Path]]:
     """Write a table to the next free file of a name, with those ``beside`` it (STEM-NAME.parquet), and have it recorded.
 
-    Yields a session of the store to add the row to, the file, its checksum and the work folder; the row is committed at
-    the end. Raises EnvironmentFault where it cannot be written; then nothing is recorded, and the name is free again.
+    The tables ``held`` are written too, as NAME.parquet in the work folder, for the caller to ``take``: nothing is written
+    while the lock of publishers is held. Yields a session of the store to add the row to, the file, its checksum and the
+    work folder; the row is committed at the end. Raises EnvironmentFault where it cannot be written; then nothing is recorded, and the name is free again.
     """
     with reporting(folder), staging(folder, data) as work:
         checksum = _written(table, work / "table.parquet")
-        for name, other in (beside or {}).items():
+        for name, other in {**(beside or {}), **(held or {})}.items():
             _written(other, work / f"{name}.parquet")
         with session.publishing(data) as store:
             path = next(

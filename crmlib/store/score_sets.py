@@ -47,7 +47,8 @@ def save(
     folder = data / "scores" / model
     table = scores.assign(model_version=np.int32(model_version), warehouse_version=np.int32(warehouse_version))
     stem = f"{as_of}-model{model_version:04d}-warehouse{warehouse_version:06d}"
-    with files.adding(table, folder, stem, data=data, beside=beside) as (store, path, checksum, work):
+    held = {} if lists is None else {"lists": lists}
+    with files.adding(table, folder, stem, data=data, beside=beside, held=held) as (store, path, checksum, work):
         row = ScoreSet(
             model=model,
             model_version=model_version,
@@ -65,7 +66,6 @@ def save(
         if lists is not None:
             target = lists_file(data, number)
             files.make_folder(target.parent)
-            files.write_parquet(lists, work / "lists.parquet")
             files.take(work, data, {work / "lists.parquet": target})
     return number
 
