@@ -36,7 +36,11 @@ RESULTS = Path(__file__).parent / "results"
 PEERS = "lightgbm==4.7.0", "numpy==2.4.6"
 FEATURES, PRODUCTS, BLOCK = 60, 20, 100_000
 RATE, LEAVES = 0.1, 31
-HELD_OUT, MOST_ROUNDS, PATIENCE = 0.15, 300, 10  # of the peer that stops by itself; the rows are drawn as the project does
+HELD_OUT, MOST_ROUNDS, PATIENCE = (
+    0.15,
+    300,
+    10,
+)  # of the peer that stops by itself; the rows are drawn as the project does
 NAMES = [f"x{place:02d}" for place in range(FEATURES)]
 GOODS = [f"product_{place:02d}" for place in range(PRODUCTS)]
 PARTS = ("data", "own", "peer", "score", "fast", "blocks", "live")
@@ -239,7 +243,7 @@ def peer(given: argparse.Namespace) -> dict[str, Any]:
         for part, rows in ((inside, inner), (judge, outer)):
             part.set_label(bought[rows, place].astype(np.float32))
         seconds, booster = cpu(
-            lambda: lightgbm.train(options, inside, MOST_ROUNDS, valid_sets=[judge], callbacks=[stop])  # noqa: B023
+            lambda: lightgbm.train(options, inside, MOST_ROUNDS, valid_sets=[judge], callbacks=[stop])
         )
         stopped_parts.append(seconds)
         stopped[:, place] = booster.predict(test, raw_score=True, num_threads=given.threads)

@@ -190,7 +190,7 @@ def test_a_worker_that_dies_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
     with (
         dask_cluster(workers=1) as alone,
         distributed._client(alone) as client,
-        pytest.raises(EnvironmentFault, match="a worker was lost or failed .*look at the workers' logs"),
+        pytest.raises(EnvironmentFault, match=r"a worker was lost or failed .*look at the workers' logs"),
         distributed._sentences(alone),
     ):
         client.submit(os._exit, 9).result(timeout=60)

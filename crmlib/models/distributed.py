@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import xgboost as xgb
 
 from crmlib.errors import CrmError, DataError, EnvironmentFault, NotFoundError
-from crmlib.models import boost, encode, learner, linear, pairs
+from crmlib.models import boost, encode, learner, pairs
 from crmlib.models.boost import Target
 from crmlib.models.encode import Encoding
 from crmlib.models.learner import Learner
@@ -89,7 +89,9 @@ def train(
         given = client.gather(client.map(_drawn, parts, share=learner.MAX_ROWS / sum(part.rows for part in parts)))
         drawn = [one for one in given if len(one[1])]
         if not drawn:
-            raise DataError("no label belongs to a row of the features; make both as of the same date for the same customers")
+            raise DataError(
+                "no label belongs to a row of the features; make both as of the same date for the same customers"
+            )
         table, bought, weights = (_joined([one[place] for one in drawn]) for place in range(3))
         encoding = encode.fit(table)
         start = learner.log_odds_of(sum(one[3] for one in drawn), sum(one[4] for one in drawn))

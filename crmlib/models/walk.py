@@ -89,9 +89,12 @@ def prepare(booster: xgb.Booster, outcomes: int, codes: int) -> Walk:
     )
 
 
-def _sets(trees: list[dict[str, list[int]]], roots: np.ndarray, nodes: int, codes: int) -> tuple[np.ndarray, np.ndarray]:
+def _sets(
+    trees: list[dict[str, list[int]]], roots: np.ndarray, nodes: int, codes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return ``sets`` and ``members`` of ``Walk``."""
-    sets, rows = np.full(nodes, -1, dtype=np.intp), []
+    sets = np.full(nodes, -1, dtype=np.intp)
+    rows: list[np.ndarray] = []
     for root, tree in zip(roots, trees, strict=True):
         parts = (tree[f"categories{end}"] for end in ("_nodes", "_segments", "_sizes"))
         for node, start, size in zip(*parts, strict=True):
