@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from crmlib import features
-from crmlib.errors import DataError, UsageError
+from crmlib.errors import DataError, EnvironmentFault, UsageError
 from crmlib.features import kernel, reading
 from crmlib.warehouse import build, schema, snapshot
 
@@ -146,6 +146,32 @@ def test_rows_in_small_batches_and_portions_make_no_difference(
     monkeypatch.setattr(inspect.getmodule(features.panel), "BLOCK", 13)
     same(features.build(known, spec), whole[0])
     same(features.panel(warehouse, MONTHS[-2:], spec), whole[1])
+
+
+def test_a_damaged_file_is_said_to_be_damaged_wherever_the_damage_is_met(tmp_path: Path) -> None:
+    """At the start of a scan the database says so; in its midst, the stream of rows does."""
+    opened(tables(3, customers=500, rows=40_000), str(tmp_path))
+    sound = (tmp_path / "v000001.duckdb").read_bytes()
+    refused = 0
+    for place in range(1, 16):
+        raw = bytearray(sound)
+        at = len(raw) * place // 16
+        raw[at : at + 200] = bytes(byte ^ 0xFF for byte in raw[at : at + 200])
+        (tmp_path / "damaged.duckdb").write_bytes(raw)
+        try:
+            warehouse = snapshot.open_file(tmp_path / "damaged.duckdb")
+        except EnvironmentFault:
+            continue
+        for attempt in (
+            lambda w: features.build(w.snapshot(MONTHS[-1]), ADDED),
+            lambda w: features.panel(w, MONTHS[-2:], ADDED),
+        ):
+            try:
+                attempt(warehouse)
+            except EnvironmentFault as error:
+                refused += 1
+                assert "damaged (" in str(error)
+    assert refused >= 4
 
 
 def test_parts_of_no_customers_are_refused(tmp_path: Path) -> None:

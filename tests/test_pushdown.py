@@ -22,7 +22,7 @@ from test_features_agree import same, taken
 
 from crmlib import cli, features
 from crmlib.errors import DataError, EnvironmentFault, NotFoundError, UsageError
-from crmlib.features import pushdown, pushdown_database
+from crmlib.features import pushdown, pushdown_database, pushdown_rows
 from crmlib.warehouse import schema, snapshot
 
 SMALL = features.Specification(
@@ -368,6 +368,6 @@ def test_a_day_without_customers_is_refused(known: snapshot.Snapshot, tmp_path: 
 def test_values_of_another_type_are_refused() -> None:
     shape = pa.schema([("customer_id", pa.string()), ("transactions_count_3m", pa.int32())])
     with pytest.raises(DataError, match=r"feature transactions_count_3m: the engine returned what is no int32"):
-        pushdown.batch([("a", "many")], shape)
+        pushdown_rows.batch([("a", "many")], shape)
     with pytest.raises(DataError, match=r"no int32"):
-        pushdown.batch([("a", 2**40)], shape)
+        pushdown_rows.batch([("a", 2**40)], shape)

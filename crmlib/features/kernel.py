@@ -53,7 +53,7 @@ def fill(snapshot: Snapshot, results: Results, keys: Array, *, some: bool = Fals
     ``some`` says that the keys are few among many, so that reading everybody's rows would be waste.
     """
     members = reading.blocks(keys, BLOCK)
-    with snapshot.warehouse.connect() as connection:
+    with snapshot.warehouse.scan() as connection:
         for batch, runs in batches(results.runs):
             query, layout = prepared(snapshot, batch)
             room = Room()

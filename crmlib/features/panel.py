@@ -71,7 +71,7 @@ def panel_parts(
         ends = np.cumsum([len(own) for own in keys])
         room = Results.of(features, int(ends[-1]))
         views = [room.part(int(end) - len(own), int(end)) for own, end in zip(keys, ends, strict=True)]
-        with warehouse.connect() as connection:
+        with warehouse.scan() as connection:
             for scan in scans:
                 scan.fill(connection, keys, views)
         for one, own, view in zip(taken, keys, views, strict=True):

@@ -23,10 +23,10 @@ import sqlalchemy as sa
 from tqdm import tqdm
 
 from crmlib.errors import DataError, NotFoundError, UsageError
-from crmlib.features import levels, plan, spec, sql
+from crmlib.features import levels, plan, pushdown_database, pushdown_spark, spec, sql
 from crmlib.features.build import build, resolve
 from crmlib.features.default import DEFAULT
-from crmlib.features.plan import Feature
+from crmlib.features.pushdown_rows import shape
 from crmlib.features.spec import Declaration, Specification, closest
 from crmlib.store import files
 from crmlib.warehouse.snapshot import Snapshot, parse_date
@@ -74,8 +74,6 @@ def opened(address: str, *, tables: str = "") -> AbstractContextManager[Engine]:
     ``tables`` is for Spark: the folder of Parquet files or the schema of the catalog that holds the tables. Raises
     UsageError for another address, NotFoundError for a missing file, EnvironmentFault where there is no connection.
     """
-    from crmlib.features import pushdown_database, pushdown_spark  # noqa: PLC0415  (they take from this module)
-
     if address.partition("://")[0] == "spark":
         return pushdown_spark.opened(address, tables=tables)
     if tables:
@@ -174,30 +172,6 @@ def _used(selects: Iterable[Any]) -> dict[str, set[str]]:
         if isinstance(element, sa.Column) and isinstance(element.table, sa.Table):
             found.setdefault(element.table.name, set()).add(element.name)
     return found
-
-
-_ARROW = {"int32": pa.int32(), "int64": pa.int64(), "float64": pa.float64()}
-
-
-def shape(features: Iterable[Feature]) -> pa.Schema:
-    """Return the schema of an engine's answer: customer_id, then the features; categories are texts."""
-    fields = [pa.field(feature.name, _ARROW.get(feature.dtype, pa.string())) for feature in features]
-    return pa.schema([pa.field("customer_id", pa.string()), *fields])
-
-
-def batch(rows: list[Any], wanted: pa.Schema) -> pa.RecordBatch:
-    """Return rows of an answer as a batch of the wanted types; raises DataError where a value does not fit."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(wanted)
-    arrays = []
-    for field, column in zip(wanted, columns, strict=True):
-        try:
-            arrays.append(pa.array(column, field.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-            raise DataError(
-                f"feature {field.name}: the engine returned what is no {field.type} ({str(error).splitlines()[0]}); "
-                "see that the tables have the types of docs/schema.md"
-            ) from error
-    return pa.RecordBatch.from_arrays(arrays, schema=wanted)
 
 
 def _write(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from crmlib.errors import CrmError, DataError, EnvironmentFault, NotFoundError, UsageError
-from crmlib.features import pushdown
+from crmlib.features import pushdown_rows
 from crmlib.warehouse import schema
 from crmlib.warehouse.snapshot import READ_ONLY
 
@@ -61,7 +62,7 @@ class Database:
             streamed = {"stream_results": True, "max_row_buffer": ROWS}
             answer = self.connection.execute(select.order_by(key), execution_options=streamed)
             for part in answer.partitions(ROWS):
-                yield pushdown.batch([tuple(row) for row in part], shape)
+                yield pushdown_rows.batch([tuple(row) for row in part], shape)
 
 
 @contextmanager
@@ -117,7 +118,11 @@ def _file(url: sa.URL) -> sa.Engine:
     if not path.is_file():
         raise NotFoundError(f"{path}: there is no such database file; check the name and the folder")
     if url.get_backend_name() == "duckdb":
-        arguments = {"read_only": True, "config": dict(READ_ONLY)}
+        # What is too large for memory is put aside in a folder of ours, not beside a file that is somebody else's.
+        arguments = {
+            "read_only": True,
+            "config": {**READ_ONLY, "temp_directory": str(Path(gettempdir()) / "crmlib_spill")},
+        }
         return sa.create_engine(
             sa.URL.create("duckdb", database=str(path)), connect_args=arguments, poolclass=sa.NullPool
         )

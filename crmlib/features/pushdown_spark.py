@@ -16,7 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from crmlib.errors import CrmError, DataError, EnvironmentFault, NotFoundError, UsageError
-from crmlib.features import pushdown
+from crmlib.features import pushdown_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -82,7 +82,7 @@ class Spark:
         with _sentences(self.name):
             rows = self.session.sql(text(select.order_by(key))).toLocalIterator(prefetchPartitions=True)
             while part := [tuple(row) for row in islice(rows, ROWS)]:
-                yield pushdown.batch(part, shape)
+                yield pushdown_rows.batch(part, shape)
 
 
 def text(select: Any) -> str:

@@ -242,9 +242,7 @@ def train(
             summary = _summary(tables["evaluation"])
             stage.say(_told(summary))
             if len(tables["leaks"]):
-                stage.say(
-                    f"look into {', '.join(sorted(set(tables['leaks']['feature'])))}: each alone predicts unusually well"
-                )
+                stage.say(_suspected(tables["leaks"]))
         with stages.stage("save", "model and evaluation") as stage:
             meta = {"dates": {name: str(day) for name, day in vars(dates).items()}, "within_days": within_days}
             if imitation is not None:
@@ -341,6 +339,12 @@ def _told(summary: dict[str, Any]) -> str:
         f"AUC {auc['value']:.3f} ({auc['low']:.3f}-{auc['high']:.3f}; logistic {auc['baseline']:.3f}), "
         f"calibration slope {slope['value']:.2f} ({slope['low']:.2f}-{slope['high']:.2f})"
     )
+
+
+def _suspected(leaks: pd.DataFrame) -> str:
+    names = sorted(set(leaks["feature"]))
+    more = f" and {len(names) - 5} more (leaks.parquet)" if len(names) > 5 else ""
+    return f"look into {', '.join(names[:5])}{more}: each alone predicts unusually well"
 
 
 EXPLAINED = 300

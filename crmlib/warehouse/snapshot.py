@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -139,19 +141,31 @@ class Warehouse:
         """Return a new read-only DuckDB connection, for code that works below SQLAlchemy; closing it is the caller's."""
         return self.database.cursor()
 
+    @contextmanager
+    def scan(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection as ``connect`` does, and close it; raises EnvironmentFault where the file is damaged."""
+        try:
+            with self.connect() as connection:
+                yield connection
+        except (
+            duckdb.IOException,
+            duckdb.FatalException,
+            OSError,
+        ) as error:  # OSError: in the midst of an Arrow stream
+            if "No space left" in str(error):
+                raise EnvironmentFault(f"{self.path}: no room for what is too large for memory; make room") from error
+            raise EnvironmentFault(
+                f"{self.path}: damaged ({str(error).splitlines()[0]}); put it back from a backup, or serve another "
+                "version (`crm versions`)"
+            ) from error
+
     def arrow(self, statement: sa.sql.expression.Executable) -> pa.Table:
         """Run a select and return its rows as an Arrow table; raises EnvironmentFault where the file is damaged."""
         compiled = statement.compile(self.engine, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
         given = compiled.params  # computed anew at each access
         values = [given[name] for name in compiled.positiontup or []]
-        try:
-            with self.connect() as connection:
-                return connection.execute(str(compiled), values).to_arrow_table()
-        except (duckdb.IOException, duckdb.FatalException) as error:
-            raise EnvironmentFault(
-                f"{self.path}: damaged ({str(error).splitlines()[0]}); put it back from a backup, or serve another "
-                "version (`crm versions`)"
-            ) from error
+        with self.scan() as connection:
+            return connection.execute(str(compiled), values).to_arrow_table()
 
     def read(self, statement: sa.sql.expression.Executable) -> pd.DataFrame:
         """Run a select and return its rows as a data frame."""
