@@ -205,13 +205,15 @@ class Counted(Block):
     def __init__(self, scan: Scan, columns: Columns, size: int, room: Room) -> None:
         super().__init__(columns, size, scan.layouts[0], room)
         self.scan = scan
-        self.cuts = np.array([source.day_number(snapshot.cutoff(date).date()) for date in scan.dates])
+        self.cutoffs = np.array([source.day_number(snapshot.cutoff(date).date()) for date in scan.dates])
         day = columns["day", str(find_table(scan.layouts[0].batch[0].table).info["happened"])]
         # Known from the day it happened and for good: what the cube takes every row for.
-        self.odd = np.flatnonzero((columns["day", "recorded"] > day) | (columns["day", "superseded"] < self.cuts[-1]))
+        self.odd = np.flatnonzero(
+            (columns["day", "recorded"] > day) | (columns["day", "superseded"] < self.cutoffs[-1])
+        )
         odd = {name: columns["day", name][self.odd] for name in ("recorded", "superseded")}
         self.began, self.known, self.left = (
-            np.searchsorted(self.cuts, days, side="right")
+            np.searchsorted(self.cutoffs, days, side="right")
             for days in (day[self.odd], np.maximum(odd["recorded"], day[self.odd]), odd["superseded"])
         )
 

@@ -29,9 +29,10 @@ Window = tuple[Months, Months]
 class Measure:
     """One aggregate of a customer's rows of a table.
 
-    ``kind``: count, sum, last (day), first (day), value (of the last row), squares (of deviations from the mean of the
-    window) or state (sum of the balances in force at the end of ``window``). ``window`` is in months before the end of
-    as_of: (6, 3) from six months back to three months back, (None, 0) always, (0, -3) the coming three.
+    ``kind``: count, values (rows whose value is given), sum, last (day), first (day), value (of the last row), squares (of
+    deviations from the mean of the window) or state (sum of the balances in force at the end of ``window``). ``window`` is
+    in months before the end of as_of: (6, 3) from six months back to three months back, (None, 0) always, (0, -3) the
+    coming three.
     """
 
     table: str

@@ -148,15 +148,15 @@ def _write_rows(connection: duckdb.DuckDBPyConnection, path: Path, staged: Stage
     form = staged.form or Layout("utf-8", ",", tuple(staged.columns), 1)
     # The cells of Parquet files and databases have no greatest length, and a row that is refused needs none.
     cells = ", ".join(f"CAST({name} AS VARCHAR)[:{csv.field_size_limit() + 1}]" for name in _columns(staged, form))
-    broken = connection.cursor().execute(f"SELECT line, text FROM staging.{staged.broken} ORDER BY line")
-    waiting = broken.fetchone()
     with (
+        connection.cursor() as broken,
         readable(staged.source),  # damage in a Parquet file may lie where only these rows are
         _beside(path).open("w", encoding=form.encoding, errors=MARKED, newline="") as stream,
     ):
         # With both characters in the line end, the writer puts cells that hold either of them in quotation marks.
         writer = csv.writer(stream, delimiter=form.delimiter, lineterminator="\r\n")
         writer.writerow(form.header)
+        waiting = broken.execute(f"SELECT line, text FROM staging.{staged.broken} ORDER BY line").fetchone()
         for part in lines_of(connection, staged, lines):
             connection.execute(f"SELECT line, [{cells}] FROM {part.relation} ORDER BY line")
             while rows := connection.fetchmany(10_000):
