@@ -72,13 +72,14 @@ sequences: setup-dev ## 10,000 sequences of loads, prunings, trainings and scori
 million: setup-dev ## the whole demo at a million customers: an hour or more, about 30 GB of disk
 	$(BIN)/python benchmarks/bench_million.py --customers $(or $(CUSTOMERS),1000000) $(ARGS)
 
-bench: setup-dev ## measure: sample bank, load, features, learning, propensity, several machines, dashboard, people, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders
+bench: setup-dev ## measure: sample bank, load, features, learning, several machines, the whole demo, propensity, dashboard, people, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders
 	$(BIN)/python benchmarks/bench_sample.py
 	$(BIN)/python benchmarks/bench_load.py
 	$(BIN)/python benchmarks/bench_features.py
 	$(BIN)/python benchmarks/bench_learning.py
 	$(BIN)/python benchmarks/bench_several_machines.py features
 	$(BIN)/python benchmarks/bench_several_machines.py training
+	$(BIN)/python benchmarks/bench_million.py --customers 20000 --no-picture
 	$(BIN)/crm demo --no-serve --data benchmarks/results/bank
 	$(BIN)/python benchmarks/bench_propensity.py --sample benchmarks/results/bank
 	if [ -n "$$CRM_REAL_DATA" ]; then $(BIN)/python benchmarks/bench_propensity.py --bank-marketing; fi
