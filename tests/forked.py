@@ -115,6 +115,7 @@ class Host:
         self.number += 1
         folder = self.folder / f"child-{self.number:06d}"
         folder.mkdir()
+        (folder / "said").touch()  # a child may be killed before it says or makes anything
         request = {"do": "start", "job": job, "data": str(data), "inputs": str(inputs), "number": number}
         pid = self.ask({**request, "arm": arm, "below": str(data.parent), "folder": str(folder)})
         return Child(self, pid, folder)
