@@ -435,10 +435,10 @@ def tidied(data: Path, inputs: Path, number: int) -> dict[str, Any]:
 
 
 def read_on(data: Path, inputs: Path, number: int) -> dict[str, Any]:
-    """Read what is served again and again until the file ``stop`` appears; return how often and what was wrong."""
+    """Read what is served again and again until the file ``stop`` appears, three times at least; return how often and what was wrong."""
 
     reads, last, wrong = 0, {"version": 0, "batches": [], "score_sets": [], "models": [], "exports": []}, []
-    while not (data.parent / "stop").exists() and not wrong:
+    while (reads < 3 or not (data.parent / "stop").exists()) and not wrong:
         began = time.monotonic()
         try:
             found = look_again(data, inputs)

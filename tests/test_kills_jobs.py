@@ -152,7 +152,7 @@ def test_killed_jobs_lose_double_and_half_show_nothing(bank: tuple[Host, Path, P
     (data.parent / "stop").touch()
     reads = [reader.wait() for reader in readers]
     assert [ended.told and ended.told["problems"] for ended in reads] == [[]] * READERS
-    assert min(ended.told["reads"] for ended in reads if ended.told) >= min(3, KILLS // 10)
+    assert min(ended.told["reads"] for ended in reads if ended.told) >= 3
     print(
         f"{sum(done.values())} kills: {dict(sorted(done.items()))}; steps {steps}; reads {[e.told['reads'] for e in reads if e.told]}"
     )
