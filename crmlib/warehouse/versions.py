@@ -370,7 +370,7 @@ def machine_faults(data: Path) -> Iterator[None]:
                 f"{data}: not allowed to write here ({text.splitlines()[0]}); give yourself the right to write or "
                 "choose another folder with --data"
             ) from error
-        if number == errno.EIO or isinstance(error, _BROKEN):
+        if number == errno.EIO or "Input/output error" in text or isinstance(error, _BROKEN):
             raise EnvironmentFault(
                 f"{data}: the disk reported an error ({(text.splitlines() or [''])[0]}); check it before anything else, "
                 "then try again; the served version is unchanged"
