@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crmlib import paths
 from crmlib.errors import DataError
-from crmlib.warehouse import changes, delimited, records
+from crmlib.warehouse import changes, delimited, records, rules
 from crmlib.warehouse.load import load
 from crmlib.warehouse.versions import open as open_warehouse
 
@@ -47,6 +48,24 @@ def contacts(data: Path) -> list[tuple[Any, ...]]:
     columns = "contact_id, customer_id, occurred_at, channel, direction, cost_minor, recorded_at, superseded_at"
     with open_warehouse(paths.warehouse(data)).connect() as connection:
         return connection.execute(f"SELECT {columns} FROM contacts ORDER BY ALL").fetchall()
+
+
+def test_what_was_read_is_let_go_before_the_end(
+    bench: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory does not grow with the file: when all of it is staged, nothing of its text is held."""
+    bench.write(tmp_path, 500_000)
+    files = [tmp_path / "customers.csv", tmp_path / "contacts.csv"]
+    assert files[1].stat().st_size > 2 * delimited.BLOCK
+    before, held, original = pa.total_allocated_bytes(), [], rules.find_duplicates
+
+    def looked(*args: Any) -> None:
+        held.append(pa.total_allocated_bytes() - before)
+        original(*args)
+
+    monkeypatch.setattr(rules, "find_duplicates", looked)
+    load(files, bench.MAPPING, data=data, recorded_at=AT)
+    assert held and max(held) < 1_000_000
 
 
 def test_errors_of_every_kind_are_reported_with_line_and_column(bench: ModuleType, data: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ _FILES = "fast_booster.ubj", "fast_student.json", "fast_judged.parquet"
 MOST_LOST = 0.002
 _TAUGHT_ROWS, _JUDGED_ROWS = 300_000, 200_000
 _JUDGED_BUYERS = 300  # the difference of two AUCs has a standard deviation of about .0015 then; of few, chance decides
-_ROUNDS, _BINS = 12, 64
+_ROUNDS, _BINS = 16, 64
 _GROWTH: dict[str, object] = {
     "tree_method": "hist",
     "multi_strategy": "one_output_per_tree",

@@ -177,13 +177,17 @@ def stage(
     cells = folder / f"cells-{number}.arrow"
     rows, refused = 0, 0
     kept = pa.schema([("line", pa.int64()), *[(name, pa.string()) for name in names]])
-    with pa.OSFile(str(cells), "wb") as file, pa.ipc.new_stream(file, kept) as writer:
+    with (
+        pa.OSFile(str(cells), "wb") as file,
+        pa.ipc.new_stream(file, kept) as writer,
+        _served(connection, "part", kept) as served,
+    ):
         for arrays, broken, progress in pieces:
             table = pa.Table.from_arrays(arrays, schema=kept)
             if table.num_rows:
                 writer.write_table(table)
-                with _registered(connection, "part", table):
-                    take(Part(source, number, columns, "part", _trimmed(table)))
+                served.table = table
+                take(Part(source, number, columns, "part", _trimmed(table)))
             if broken:
                 _keep_refused(connection, number, broken)
             rows, refused = rows + table.num_rows, refused + len(broken)
@@ -218,15 +222,21 @@ def lines_of(connection: duckdb.DuckDBPyConnection, staged: Staged, lines: np.nd
     if not len(lines):
         return
     if staged.source.kind == "parquet":
-        with _registered(connection, "wanted", pa.table({"line": lines})):
+        wanted = pa.table({"line": lines})
+        with _served(connection, "wanted", wanted.schema) as served:
+            served.table = wanted
             rows = _parquet_rows(staged.cells, staged.columns)
             chosen = f"(SELECT * FROM ({rows}) WHERE line IN (SELECT line FROM wanted))"
             yield Part(staged.source, staged.number, staged.columns, chosen)
         return
-    with pa.OSFile(str(staged.cells)) as file, pa.ipc.open_stream(file) as reader:
+    with (
+        pa.OSFile(str(staged.cells)) as file,
+        pa.ipc.open_stream(file) as reader,
+        _served(connection, "part", reader.schema) as served,
+    ):
         for table in _together(_on_lines(reader, lines)):
-            with _registered(connection, "part", table):
-                yield Part(staged.source, staged.number, staged.columns, "part")
+            served.table = table
+            yield Part(staged.source, staged.number, staged.columns, "part")
 
 
 def _on_lines(batches: Iterable[pa.RecordBatch], lines: np.ndarray) -> Iterator[pa.Table]:
@@ -249,13 +259,31 @@ def _together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
+class _Served:
+    """What a name stands for in SQL: one table after the other.
+
+    A connection keeps every object that was given a name in a transaction until that ends, so that memory would grow with the
+    file if each part were given one.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the table's rows, as Arrow's interface between libraries wants them."""
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
 @contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
-    connection.register(name, table)
+def _served(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> Iterator[_Served]:
+    """Yield what stands behind a name; the rows are those of its ``table``."""
+    served = _Served(schema.empty_table())
+    connection.register(name, served)
     try:
-        yield
+        yield served
     finally:
         connection.unregister(name)
+        served.table = schema.empty_table()
 
 
 @contextmanager
@@ -311,7 +339,9 @@ def _keep_refused(connection: duckdb.DuckDBPyConnection, number: int, refused: l
         # Bytes, since what could not be decoded is there as lone surrogates, which the engine's texts cannot hold.
         "text": pa.array([row.text.encode("utf-8", "surrogatepass") for row in refused], pa.binary()),
     }
-    with _registered(connection, "broken", pa.table(arrays)):
+    table = pa.table(arrays)
+    with _served(connection, "broken", table.schema) as served:
+        served.table = table
         connection.execute(f"INSERT INTO refused_{number} SELECT * FROM broken")
 
 
