@@ -69,7 +69,7 @@ fuzz: setup-dev ## a million malformed rows, then ten minutes of coverage-guided
 sequences: setup-dev ## 10,000 sequences of loads, prunings, trainings and scorings against a dictionary (hours)
 	CRM_LONG=1 $(BIN)/pytest tests/test_store_machine.py
 
-million: setup-dev ## the whole demo at a million customers: an hour or more, about 30 GB of disk
+million: setup-dev ## the whole demo at a million customers: an hour or more, about 21 GB of disk
 	$(BIN)/python benchmarks/bench_million.py --customers $(or $(CUSTOMERS),1000000) $(ARGS)
 
 bench: setup-dev ## measure: sample bank, load, features, learning, several machines, the whole demo, propensity, dashboard, people, audiences, offers, desk, uplift, churn, lifetime, retention, demand, effects, orders

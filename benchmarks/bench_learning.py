@@ -36,11 +36,8 @@ RESULTS = Path(__file__).parent / "results"
 PEERS = "lightgbm==4.7.0", "numpy==2.4.6"
 FEATURES, PRODUCTS, BLOCK = 60, 20, 100_000
 RATE, LEAVES = 0.1, 31
-HELD_OUT, MOST_ROUNDS, PATIENCE = (
-    0.15,
-    300,
-    10,
-)  # of the peer that stops by itself; the rows are drawn as the project does
+# Of the peer that stops by itself; its rows are drawn as the project does.
+HELD_OUT, MOST_ROUNDS, PATIENCE = 0.15, 300, 10
 NAMES = [f"x{place:02d}" for place in range(FEATURES)]
 GOODS = [f"product_{place:02d}" for place in range(PRODUCTS)]
 PARTS = ("data", "own", "peer", "score", "fast", "blocks", "live")

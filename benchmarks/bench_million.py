@@ -1,7 +1,7 @@
 """The whole demo at a size of your choice: what each stage takes, and the peak memory of all its processes together.
 
 python benchmarks/bench_million.py --customers 20000
-python benchmarks/bench_million.py --customers 1000000      (an hour, about 30 GB of disk)
+python benchmarks/bench_million.py --customers 1000000      (an hour, about 21 GB of disk)
 
 Stages are wall seconds of the main process; jobs and notebooks that run beside it are in the run ledger and listed too.
 Memory is the sum of the resident memory of the demo and everything it started, sampled every second: pages that

@@ -53,7 +53,7 @@ def contacts(data: Path) -> list[tuple[Any, ...]]:
 def test_what_was_read_is_let_go_before_the_end(
     bench: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory does not grow with the file: when all of it is staged, nothing of its text is held."""
+    """When all of a file is staged, nothing of its text is held."""
     bench.write(tmp_path, 500_000)
     files = [tmp_path / "customers.csv", tmp_path / "contacts.csv"]
     assert files[1].stat().st_size > 2 * delimited.BLOCK

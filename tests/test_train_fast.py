@@ -60,7 +60,7 @@ def test_a_bank_is_trained_and_scored_by_the_cheaper_scorer(
     by_model = registry.load_scores(data)
     assert set(by_model["model"].astype(str)) == {propensity.NAME} and len(by_model)
     assert crm(data, "train", "--within-days", "60") == 0
-    assert [one.get("fast") for one in parameters(data, "train")] == [True, None]
+    assert [one.get("fast") for one in parameters(data, "train")] == [True, False]
     capsys.readouterr()
     assert crm(data, "score", "--fast") == 4
     assert "model version 2 has no cheaper scorer" in capsys.readouterr().err

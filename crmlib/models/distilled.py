@@ -3,12 +3,11 @@
 What a model knows can be taught to a smaller one by its answers instead of by outcomes (Bucila, Caruana & Niculescu-Mizil
 2006; Hinton, Vinyals & Dean 2015, pages 1-4). The answers, log-odds of each product, are free of chance, so that large steps
 do no harm: a dozen deep trees say most of what the model needs up to a hundred for. A straight line per product comes first,
-for trees are poor at it. Customers count by the root of their chance: an ordering of buyers is lost where buyers are. Trees
-shared by all products (a number for each in every leaf) lost more at the same cost, for each product asks for splits of its
-own, and took eight times as long to grow.
+for trees are poor at it. Customers count by the root of their chance: an ordering of buyers is lost where buyers are. Each
+product has trees of its own, for each asks for splits of its own.
 
-What is lost is measured on customers who neither taught nor calibrated. A product that would lose more than ``MOST_LOST`` of AUC, or has too
-few buyers among them to tell, keeps its own trees.
+What is lost is measured on customers who neither taught nor calibrated. A product that would lose more than ``MOST_LOST`` of
+AUC, or has too few buyers among them to tell, keeps its own trees.
 """
 
 from __future__ import annotations

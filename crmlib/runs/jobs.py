@@ -206,7 +206,7 @@ def train(
     wanted = parse_date(as_of) if as_of else None
     last_day(wh)
     dates = evaluation_dates(wh.period, within_days=within_days, as_of=wanted)  # type: ignore[arg-type]
-    settings = {"within_days": within_days, "seed": seed, "test": str(dates.test), **({"fast": True} if fast else {})}
+    settings = {"within_days": within_days, "seed": seed, "test": str(dates.test), "fast": fast}
     with recorded(data, "train", settings, warehouse_version=wh.version):
         with stages.stage("features", f"as of {dates.train}, {dates.tune} and {dates.test}") as stage:
             snapshots = [wh.snapshot(day) for day in (dates.train, dates.tune, dates.test)]
@@ -230,12 +230,11 @@ def train(
             stage.say(
                 f"leaning on all products for want of buyers: {', '.join(few)}" if few else "enough buyers for each"
             )
+        imitation = None
         if fast:
             with stages.stage("distil", "a cheaper scorer, taught by the model") as stage:
                 imitation = distilled.distil(model, inputs[0], calibrate=tune, seed=seed)
                 stage.say(_imitated(imitation))
-        else:
-            imitation = None
         del tune
         with stages.stage("evaluate", f"on {dates.test}, against a logistic baseline") as stage:
             tables = _evaluation(model, snapshots[2], inputs, labels, seed=seed)

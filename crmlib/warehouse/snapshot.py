@@ -147,13 +147,12 @@ class Warehouse:
         try:
             with self.connect() as connection:
                 yield connection
-        except (
-            duckdb.IOException,
-            duckdb.FatalException,
-            OSError,
-        ) as error:  # OSError: in the midst of an Arrow stream
+        # An OSError is what damage in the midst of an Arrow stream comes out as.
+        except (duckdb.IOException, duckdb.FatalException, OSError) as error:
             if "No space left" in str(error):
-                raise EnvironmentFault(f"{self.path}: no room for what is too large for memory; make room") from error
+                raise EnvironmentFault(
+                    f"{self.path}: reading it needs more room on the disk than there is; free some"
+                ) from error
             raise EnvironmentFault(
                 f"{self.path}: damaged ({str(error).splitlines()[0]}); put it back from a backup, or serve another "
                 "version (`crm versions`)"

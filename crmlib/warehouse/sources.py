@@ -180,7 +180,7 @@ def stage(
     with (
         pa.OSFile(str(cells), "wb") as file,
         pa.ipc.new_stream(file, kept) as writer,
-        _served(connection, "part", kept) as served,
+        _served(connection, "part", kept.empty_table()) as served,
     ):
         for arrays, broken, progress in pieces:
             table = pa.Table.from_arrays(arrays, schema=kept)
@@ -222,9 +222,7 @@ def lines_of(connection: duckdb.DuckDBPyConnection, staged: Staged, lines: np.nd
     if not len(lines):
         return
     if staged.source.kind == "parquet":
-        wanted = pa.table({"line": lines})
-        with _served(connection, "wanted", wanted.schema) as served:
-            served.table = wanted
+        with _served(connection, "wanted", pa.table({"line": lines})):
             rows = _parquet_rows(staged.cells, staged.columns)
             chosen = f"(SELECT * FROM ({rows}) WHERE line IN (SELECT line FROM wanted))"
             yield Part(staged.source, staged.number, staged.columns, chosen)
@@ -232,7 +230,7 @@ def lines_of(connection: duckdb.DuckDBPyConnection, staged: Staged, lines: np.nd
     with (
         pa.OSFile(str(staged.cells)) as file,
         pa.ipc.open_stream(file) as reader,
-        _served(connection, "part", reader.schema) as served,
+        _served(connection, "part", reader.schema.empty_table()) as served,
     ):
         for table in _together(_on_lines(reader, lines)):
             served.table = table
@@ -275,15 +273,15 @@ class _Served:
 
 
 @contextmanager
-def _served(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema) -> Iterator[_Served]:
-    """Yield what stands behind a name; the rows are those of its ``table``."""
-    served = _Served(schema.empty_table())
+def _served(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[_Served]:
+    """Yield what stands behind a name: at first a table, and any of its kind that takes its place."""
+    served = _Served(table)
     connection.register(name, served)
     try:
         yield served
     finally:
         connection.unregister(name)
-        served.table = schema.empty_table()
+        served.table = table.schema.empty_table()
 
 
 @contextmanager
@@ -339,9 +337,7 @@ def _keep_refused(connection: duckdb.DuckDBPyConnection, number: int, refused: l
         # Bytes, since what could not be decoded is there as lone surrogates, which the engine's texts cannot hold.
         "text": pa.array([row.text.encode("utf-8", "surrogatepass") for row in refused], pa.binary()),
     }
-    table = pa.table(arrays)
-    with _served(connection, "broken", table.schema) as served:
-        served.table = table
+    with _served(connection, "broken", pa.table(arrays)):
         connection.execute(f"INSERT INTO refused_{number} SELECT * FROM broken")
 
 

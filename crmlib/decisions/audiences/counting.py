@@ -16,7 +16,7 @@ from crmlib.decisions.audiences import compile as compiler
 from crmlib.decisions.audiences import contradictions, levels, sources
 from crmlib.decisions.audiences.conditions import Data, leaves, normal
 from crmlib.decisions.audiences.form import Condition, python
-from crmlib.errors import DataError, EnvironmentFault, NotFoundError
+from crmlib.errors import DataError, NotFoundError
 from crmlib.warehouse.company import Company
 from crmlib.warehouse.snapshot import Snapshot, parse_date
 
@@ -96,17 +96,11 @@ def _run(snapshot: Snapshot, conditions: Given, data: Path | None, make: Any) ->
     target = compiler.Target(
         snapshot.as_of, keyed=True, currency=company.currency, rates=company.exchange_rates, **names
     )
-    with warehouse.connect() as connection:
+    with warehouse.scan() as connection:
         for name, table in tables.items():
             connection.register(name, table)
-        try:
-            levels.check(found, target, lambda select: _execute(connection, warehouse.engine, select).fetchall())
-            return _execute(connection, warehouse.engine, make(found, target)).to_arrow_table()
-        except (duckdb.IOException, duckdb.FatalException) as error:
-            raise EnvironmentFault(
-                f"{warehouse.path}: damaged ({str(error).splitlines()[0]}); put it back from a backup, or serve another "
-                "version (`crm versions`)"
-            ) from error
+        levels.check(found, target, lambda select: _execute(connection, warehouse.engine, select).fetchall())
+        return _execute(connection, warehouse.engine, make(found, target)).to_arrow_table()
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, engine: sa.Engine, select: sa.Select[Any]) -> Any:
